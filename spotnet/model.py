@@ -31,6 +31,7 @@ class ModelConfig:
     stacks: int = 2  # hourglasses in a row, each with its own heads
     stem_dim: int = 128  # channels after the 7x7 convolution
     feature_dim: int = 256  # channels that the heads read
+    segmentation_dim: int = None  # channels inside the foreground head; None: dims[0], as in the reference
     classes: int = 1  # heatmaps
     segmentation: bool = True  # learn a foreground map
     attention: str = "logit"  # what multiplies the features: "none", "logit" or "sigmoid" of the foreground map
@@ -60,7 +61,8 @@ class ModelConfig:
 SIZES = {
     "hourglass104": {},  # the paper: 193.6 million parameters
     "hourglass52": {"stacks": 1},
-    "tiny": {"depth": 3, "dims": (32, 32, 48, 64), "modules": (1, 1, 1, 1), "stacks": 1, "stem_dim": 16, "feature_dim": 32},
+    "tiny": {"depth": 3, "dims": (32, 32, 48, 64), "modules": (1, 1, 1, 1), "stacks": 1, "stem_dim": 16, "feature_dim": 32,
+             "segmentation_dim": 16},
 }
 
 VARIANTS = {
@@ -136,8 +138,9 @@ def _head(config: ModelConfig, outputs: int) -> nn.Sequential:
 def _segmentation_head(config: ModelConfig) -> nn.Sequential:
     def double():
         return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
-    return nn.Sequential(conv_block(config.feature_dim, config.dims[0], norm=False), double(),
-                         conv_block(config.dims[0], config.dims[0], norm=False), nn.Conv2d(config.dims[0], 1, 1), double())
+    width = config.segmentation_dim or config.dims[0]
+    return nn.Sequential(conv_block(config.feature_dim, width, norm=False), double(),
+                         conv_block(width, width, norm=False), nn.Conv2d(width, 1, 1), double())
 
 
 class Prediction(NamedTuple):
@@ -260,7 +263,8 @@ def load_checkpoint(path, device="cpu") -> SpotNet:
 # %% ../nbs/40_model.ipynb #8809dcf8
 _BLOCK = {"conv1": "conv1", "bn1": "norm1", "conv2": "conv2", "bn2": "norm2", "skip": "shortcut"}
 _LEVEL = {"up1": "skip", "low1": "down", "low2": "inner", "low3": "up"}
-_TOP = {"pre": "stem", "kps": "hourglasses", "cnvs": "outlets", "inters": "merge", "inters_": "join_input", "cnvs_": "join_feature"}
+_TOP = {"pre": "stem", "kps": "hourglasses", "cnvs": "outlets", "inters": "merge", "inters_": "join_input",
+        "cnvs_": "join_feature"}
 _HEAD = {"hm": "heatmap", "wh": "size", "reg": "offset", "seg": "segmentation"}
 
 

@@ -171,8 +171,10 @@ class Samples(torch.utils.data.Dataset):
     def __init__(self, sequences, masks=None,  # folder of masks, or None
                  size: tuple = None,  # height, width of the input; None: each frame's own, padded to `divisor`
                  augment: AugmentConfig = None, classes: int = 1,  # 1: all objects are one class
+                 crop: bool = False,  # windows of `size` at the frame's own scale, instead of whole frames fitted to it
                  divisor: int = 128, mean=MEAN, std=STD, seed: int = 0, use_ignored: bool = True):
         self.sequences, self.size, self.augment, self.classes = list(sequences), size, augment, classes
+        self.crop = crop
         self.divisor, self.mean, self.std, self.seed, self.use_ignored = divisor, mean, std, seed, use_ignored
         self.masks = None if masks is None else Path(masks)
         self.places = [(s, int(i)) for s in self.sequences for i in s.annotated if s.frames.available]
@@ -202,9 +204,9 @@ class Samples(torch.utils.data.Dataset):
             mask = cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_AREA)
         return mask
 
-    def geometry(self, source, rng) -> Geometry:
+    def geometry(self, source, boxes, rng) -> Geometry:
         "Where the source image lands in the input; random if there is an augmentation."
-        fit = Geometry.fit(source, self.size, self.divisor)
+        fit = self._window(source, boxes, rng) if self.crop else Geometry.fit(source, self.size, self.divisor)
         a = self.augment
         if a is None:
             return fit
@@ -212,16 +214,26 @@ class Samples(torch.utils.data.Dataset):
         shift = rng.uniform(-a.shift, a.shift, 2) * np.array(fit.size[::-1])
         return fit.changed(scale, shift, rng.random() < a.flip)
 
+    def _window(self, source, boxes, rng) -> Geometry:
+        "A window at the frame's own scale: three times in four around an object, else anywhere."
+        room = np.array(source[::-1]) - self.size[::-1]
+        corner = rng.uniform(0, 1, 2) * room
+        if len(boxes) and rng.random() < 0.75:
+            x0, y0, x1, y1 = boxes[rng.integers(len(boxes))]
+            wanted = np.array([x0 + x1, y0 + y1]) / 2 - np.array(self.size[::-1]) * rng.uniform(0.2, 0.8, 2)
+            corner = np.clip(wanted, np.minimum(room, 0), np.maximum(room, 0))
+        return Geometry(np.hstack([np.eye(2), -np.round(corner)[:, None]]), self.size)
+
     def __getitem__(self, index: int) -> dict:
         sequence, i = self.places[index]
         rng = np.random.default_rng([self.seed, self.epoch, index])
         image, objects = sequence.frames[i], sequence.objects[i]
-        geometry = self.geometry(image.shape[:2], rng)
+        inside = objects.clipped(*image.shape[:2])
+        geometry = self.geometry(image.shape[:2], inside.boxes, rng)
         warped = geometry.warp(image)
         colour = None
         if self.augment is not None and (self.augment.colour or self.augment.lighting):
             colour = colour_matrix(float(warped.mean((0, 1)) @ _GREY) / 255, self.augment, rng)
-        inside = objects.clipped(*image.shape[:2])
         labels = inside.labels if self.classes > 1 else np.zeros(len(inside), np.int64)
         targets = encode_targets(geometry.boxes(inside.boxes), labels, geometry.size, self.classes)
         counts = np.ones((1, *geometry.size), np.float32)

@@ -1,0 +1,38 @@
+# make run            the whole way on rendered scenes: masks, three networks, comparison, report
+# make run DATA=cdnet ROOT=data/highway    the same on real video of a fixed camera
+# make run DATA=uavdt ROOT=data/uavdt      the same on real drone video
+# make test           chapters export to what is committed, their cells pass, tests pass, code is clean
+# make lab            JupyterLab on this machine, with the chapters
+PYTHON ?= python3
+DATA ?= scenes
+ROOT ?= data/$(DATA)
+OUT ?= outputs/$(if $(filter cdnet,$(DATA)),$(notdir $(ROOT)),$(DATA))
+WORKERS ?= 1
+BIN := .venv/bin
+
+.PHONY: run test lint lab clean
+
+# torch first and pinned: an unpinned torch brings gigabytes of GPU packages where a CPU build is meant
+.venv/ready: settings.ini constraints.txt setup.py pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+run: .venv/ready
+	$(if $(filter scenes,$(DATA)),$(BIN)/spotnet scenes $(ROOT) --frames 60 --workers 2)
+	$(BIN)/spotnet run nbs/experiments/$(DATA).yaml --out $(OUT) --set root=$(ROOT) --workers $(WORKERS)
+	@echo "Open $(OUT)/report.html in a browser."
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+
+test: .venv/ready lint
+	$(BIN)/python -m pytest
+
+lab: .venv/ready
+	$(BIN)/jupyter lab --ip 127.0.0.1 nbs
+
+clean:
+	rm -rf .venv build dist *.egg-info

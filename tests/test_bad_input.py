@@ -1,0 +1,208 @@
+"""A table of broken inputs: each ends in one clear message that names the place and the remedy, and nothing is half-written."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import nbformat
+import numpy as np
+import pytest
+
+from spotnet.experiments import Grid
+from spotnet.masks import write_masks
+from spotnet.samples import Samples
+from spotnet.sequences import VideoFrames, load_sequences
+
+
+def picture(path: Path, shape=(48, 64, 3)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, shape, np.uint8))
+    return path
+
+
+def missing_folder(p):
+    load_sequences("uavdt", p / "nowhere")
+
+
+def empty_folder(p):
+    load_sequences("images", p)
+
+
+def truncated_jpeg(p):
+    data = picture(p / "img00001.jpg").read_bytes()
+    (p / "img00001.jpg").write_bytes(data[:len(data) // 2])
+    list(load_sequences("images", p)[0].frames)
+
+
+def truncated_png(p):
+    data = picture(p / "img00001.png").read_bytes()
+    (p / "img00001.png").write_bytes(data[:20])
+    list(load_sequences("images", p)[0].frames)
+
+
+def empty_picture(p):
+    (p / "img00001.jpg").write_bytes(b"")
+    list(load_sequences("images", p)[0].frames)
+
+
+def changing_size(p):
+    picture(p / "img00001.jpg")
+    picture(p / "img00002.jpg", (50, 64, 3))
+    list(load_sequences("images", p)[0].frames)
+
+
+def xml_that_is_not(p):
+    (p / "MVI_20011.xml").write_text("<sequence name='MVI_20011'><frame")
+    load_sequences("uadetrac", p)
+
+
+def xml_of_another_kind(p):
+    (p / "MVI_20011.xml").write_text("<html/>")
+    load_sequences("uadetrac", p)
+
+
+def xml_bomb(p):
+    (p / "MVI_20011.xml").write_text('<!DOCTYPE x [<!ENTITY a "aaaa">]><sequence name="&a;"/>')
+    load_sequences("uadetrac", p)
+
+
+def xml_box_of_zero_size(p):
+    (p / "MVI_20011.xml").write_text('<sequence name="MVI_20011"><frame num="3"><target_list><target id="8"><box left="1" top="1" '
+                                     'width="0" height="5"/><attribute vehicle_type="car"/></target></target_list></frame></sequence>')
+    load_sequences("uadetrac", p)
+
+
+def uavdt(p, text):
+    (p / "M0101_gt_whole.txt").write_text(text)
+    load_sequences("uavdt", p)
+
+
+def row_with_six_columns(p):
+    uavdt(p, "1,1,5,5,9,9,1,1,1\n2,1,5,5,9,9\n")
+
+
+def row_with_words(p):
+    uavdt(p, "1,1,five,5,9,9,1,1,1\n")
+
+
+def box_of_zero_size(p):
+    uavdt(p, "1,1,5,5,9,9,1,1,1\n\n2,1,5,5,0,9,1,1,1\n")
+
+
+def frame_beyond_the_video(p):
+    writer = cv2.VideoWriter(str(p / "M0101.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 48))
+    for _ in range(5):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    uavdt(p, "1,1,5,5,9,9,1,1,1\n6,1,5,5,9,9,1,1,1\n")
+
+
+def video_that_is_not(p):
+    (p / "M0101.mp4").write_bytes(b"no video")
+    VideoFrames(p / "M0101.mp4")
+
+
+def video_shorter_than_its_name(p):
+    writer = cv2.VideoWriter(str(p / "a.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 48))
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    VideoFrames(p / "a.mp4", np.arange(1, 9))
+
+
+def coco_without_images(p):
+    (p / "a.json").write_text(json.dumps({"annotations": []}))
+    load_sequences("coco", p)
+
+
+def coco_box_of_zero_size(p):
+    (p / "a.json").write_text(json.dumps({"images": [{"id": 1, "file_name": "a.jpg"}], "categories": [{"id": 1, "name": "car"}],
+                                          "annotations": [{"id": 7, "image_id": 1, "category_id": 1, "bbox": [1, 1, 0, 4]}]}))
+    load_sequences("coco", p)
+
+
+def cdnet_frame_without_labels(p):
+    picture(p / "input" / "in000001.jpg")
+    picture(p / "input" / "in000002.jpg")
+    picture(p / "groundtruth" / "gt000001.png", (48, 64))
+    load_sequences("cdnet", p)
+
+
+def mask_of_another_shape(p):
+    picture(p / "frames" / "in000001.jpg")
+    from dataclasses import replace
+
+    from spotnet.sequences import Objects
+    [s] = load_sequences("images", p / "frames")
+    s = replace(s, objects=[Objects([[1, 1, 9, 9]])])
+    picture(p / "masks" / "frames" / "in000001.png", (48, 48))
+    Samples([s], p / "masks")[0]
+
+
+def grid(p, text):
+    parameters = nbformat.v4.new_code_cell("a = 1\nout = ''", metadata={"tags": ["parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[parameters], metadata={"kernelspec": {"name": "python3", "display_name": "p", "language": "python"}}),
+                   p / "n.ipynb")
+    (p / "grid.yaml").write_text(text)
+    Grid.load(p / "grid.yaml")
+
+
+def grid_with_unknown_parameter(p):
+    grid(p, "stages: [{name: s, notebook: n.ipynb, parameters: {ab: 1}}]")
+
+
+def grid_with_unknown_stage(p):
+    grid(p, "stages: [{name: s, notebook: n.ipynb, needs: [masks]}]")
+
+
+def grid_that_builds_objects(p):
+    grid(p, "stages: !!python/object/apply:os.system ['true']")
+
+
+def masks_of_unknown_method(p):
+    picture(p / "in000001.jpg")
+    write_masks(load_sequences("images", p), p / "out", "magic")
+
+
+CASES = [  # what is broken, and words that the message must hold
+    (missing_folder, ["nowhere", "no such folder", "Check the path"]),
+    (empty_folder, ["no images sequence", "Check the folder"]),
+    (truncated_jpeg, ["img00001.jpg", "ends before its picture does", "download it again"]),
+    (truncated_png, ["img00001.png", "no image decoder reads", "Copy the file again"]),
+    (empty_picture, ["img00001.jpg", "0 bytes", "Copy the file again"]),
+    (changing_size, ["img00002.jpg", "64x50", "64x48"]),
+    (xml_that_is_not, ["MVI_20011.xml", "not sound XML", "line 1", "Unpack"]),
+    (xml_of_another_kind, ["MVI_20011.xml", "<html>", "no UA-DETRAC annotation"]),
+    (xml_bomb, ["MVI_20011.xml", "not sound XML"]),
+    (xml_box_of_zero_size, ["MVI_20011.xml", "frame 3", "target 8", "zero or negative size", "Remove"]),
+    (row_with_six_columns, ["M0101_gt_whole.txt:2", "6 columns", "at least 9", "Correct the row"]),
+    (row_with_words, ["M0101_gt_whole.txt:1", "'five'", "a number"]),
+    (box_of_zero_size, ["M0101_gt_whole.txt:3", "zero or negative size", "Remove the row"]),
+    (frame_beyond_the_video, ["M0101_gt_whole.txt:2", "beyond the sequence", "5 frames 1 to 5", "Remove the row"]),
+    (video_that_is_not, ["M0101.mp4", "no video decoder reads", "convert it"]),
+    (video_shorter_than_its_name, ["a.mp4", "1 frames", "8 frames (1 to 8)"]),
+    (coco_without_images, ["a.json", "no COCO annotation", "images"]),
+    (coco_box_of_zero_size, ["a.json", "annotation 7", "zero or negative size"]),
+    (cdnet_frame_without_labels, ["frame 2 in only one", "Unpack"]),
+    (mask_of_another_shape, ["in000001.png", "48x48", "64x48"]),
+    (grid_with_unknown_parameter, ["grid.yaml", "n.ipynb", "'ab'", "did you mean 'a'"]),
+    (grid_with_unknown_stage, ["grid.yaml", "needs masks"]),
+    (grid_that_builds_objects, ["grid.yaml", "no readable grid"]),
+    (masks_of_unknown_method, ["'magic'", "median"]),
+]
+
+
+@pytest.mark.parametrize(("broken", "words"), CASES, ids=lambda c: getattr(c, "__name__", None))
+def test_broken_input_is_refused_with_a_clear_message(broken, words, tmp_path):
+    with pytest.raises(ValueError) as error:
+        broken(tmp_path)
+    said = str(error.value)
+    assert all(w in said for w in words), said
+    assert not list(tmp_path.rglob("*.part")) and not (tmp_path / "out").exists()
+
+
+def test_the_command_ends_in_one_line_and_exit_code_two(tmp_path):
+    run = subprocess.run([sys.executable, "-m", "spotnet", "masks", "uavdt", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")],
+                         capture_output=True, text=True)
+    assert run.returncode == 2 and "Traceback" not in run.stderr and not (tmp_path / "out").exists()
+    assert run.stderr.startswith("spotnet: ") and run.stderr.count("\n") == 1

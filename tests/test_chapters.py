@@ -1,0 +1,55 @@
+"""What the chapters promise as a whole: they export to what is committed, and every cell passes."""
+import configparser
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CHAPTERS = sorted((ROOT / "nbs").glob("*.ipynb"))
+EXPERIMENTS = sorted((ROOT / "nbs" / "experiments").glob("*.ipynb"))
+BIN = Path(sys.executable).parent
+
+
+def test_export_leaves_no_difference(tmp_path):
+    copy = tmp_path / "project"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "data", "outputs", "__pycache__", "*.egg-info"))
+    subprocess.run([BIN / "nbdev-export"], cwd=copy, check=True)
+    for path in sorted((ROOT / "spotnet").glob("*.py")):
+        assert (copy / "spotnet" / path.name).read_text() == path.read_text(), f"{path.name} differs from its chapter: nbdev-export"
+    assert {p.name for p in (copy / "spotnet").glob("*.py")} == {p.name for p in (ROOT / "spotnet").glob("*.py")}
+
+
+@pytest.mark.parametrize("path", CHAPTERS + EXPERIMENTS, ids=lambda p: p.stem)
+def test_every_cell_passes(path):
+    environment = {**os.environ, "TQDM_DISABLE": "1"}
+    run = subprocess.run([BIN / "nbdev-test", path, "--n-workers", "0"], cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
+
+
+@pytest.mark.parametrize("path", CHAPTERS + EXPERIMENTS, ids=lambda p: p.stem)
+def test_saved_outputs_are_real_and_small(path):
+    cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+    outputs = [o for c in cells for o in c["outputs"]]
+    assert outputs, "was never executed"
+    assert not [o for o in outputs if o["output_type"] == "error"]
+    assert path.stat().st_size < 2_000_000
+    counts = [c["execution_count"] for c in cells if c["execution_count"]]
+    assert counts == sorted(counts), "cells were executed out of order"
+
+
+def test_versions_are_equal():
+    settings = configparser.ConfigParser(delimiters=["="], interpolation=None)
+    settings.read(ROOT / "settings.ini")
+    [stated] = re.findall(r'__version__ = "(.+)"', (ROOT / "spotnet" / "__init__.py").read_text())
+    assert stated == settings["DEFAULT"]["version"]
+
+
+def test_package_stands_without_nbdev():
+    for path in (ROOT / "spotnet").glob("*.py"):
+        assert not re.search(r"^\s*(from|import) (nbdev|fastcore)", path.read_text(), re.M), path.name
