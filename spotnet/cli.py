@@ -52,15 +52,28 @@ def doctor(as_json: Json = False):
     "What is installed and what is missing, with the command that repairs it."
     import torch
 
-    parts = {"spotnet": metadata.version("spotnet"), "python": platform.python_version(), "torch": torch.__version__, "opencv": cv2.__version__,
-             "cores": torch.get_num_threads(), "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none: everything runs, slowly",
-             "disk free": f"{shutil.disk_usage('.').free / 1e9:.0f} GB"}
+    parts = {
+        "spotnet": metadata.version("spotnet"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "opencv": cv2.__version__,
+        "cores": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none: everything runs, slowly",
+        "disk free": f"{shutil.disk_usage('.').free / 1e9:.0f} GB",
+    }
     advice = []
-    installed = [d for d in ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless") if _installed(d)]
+    installed = [
+        d
+        for d in ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+        if _installed(d)
+    ]
     if len(installed) > 1:
         advice.append(f"several OpenCV distributions overwrite each other: pip uninstall {' '.join(installed[1:])}")
-    for module, what, repair in (("ray", "runs on several machines", "pip install ray"), ("onnx", "export", "pip install onnx onnxruntime"),
-                                 ("pybgs", "PAWCS and SuBSENSE masks", "apt-get install cmake g++ libopencv-dev; pip install bgslibrary")):
+    for module, what, repair in (
+        ("ray", "runs on several machines", "pip install ray"),
+        ("onnx", "export", "pip install onnx onnxruntime"),
+        ("pybgs", "PAWCS and SuBSENSE masks", "apt-get install cmake g++ libopencv-dev; pip install bgslibrary"),
+    ):
         parts[module] = "installed" if util.find_spec(module) else f"not installed ({what}): {repair}"
     if as_json:
         typer.echo(json.dumps({"parts": parts, "advice": advice}))
@@ -92,10 +105,17 @@ def scenes(out: Annotated[Path, typer.Argument(help="Folder to write to.")],
 
 
 @app.command(epilog="Example: spotnet masks cdnet data/highway --method median --out outputs/masks")
-def masks(source: Source, root: Root, out: Out, method: Annotated[str, typer.Option(help="One of METHODS: median, flow, ...")] = "median",
-          name: Names = None, frames: FrameRange = None, workers: Annotated[int, typer.Option(help="Sequences at a time.")] = 1,
-          within_boxes: Annotated[bool, typer.Option(help="Cut each mask with the annotated boxes.")] = True,
-          as_json: Json = False):
+def masks(
+    source: Source,
+    root: Root,
+    out: Out,
+    method: Annotated[str, typer.Option(help="One of METHODS: median, flow, ...")] = "median",
+    name: Names = None,
+    frames: FrameRange = None,
+    workers: Annotated[int, typer.Option(help="Sequences at a time.")] = 1,
+    within_boxes: Annotated[bool, typer.Option(help="Cut each mask with the annotated boxes.")] = True,
+    as_json: Json = False,
+):
     "Foreground masks from video and boxes, one PNG per frame. Without annotation, use --no-within-boxes."
     from spotnet.masks import foreground_masks, mask_quality, write_masks
 
@@ -103,7 +123,9 @@ def masks(source: Source, root: Root, out: Out, method: Annotated[str, typer.Opt
     if within_boxes and not any(len(s.annotated) for s in sequences):
         raise ValueError(f"{root} has no annotated frame, so boxes cannot cut the masks; add --no-within-boxes")
     write_masks(sequences, out, method, within_boxes, workers)
-    figures = {s.name: mask_quality(s, foreground_masks(s, method, within_boxes)) for s in sequences if s.label_images is not None}
+    figures = {
+        s.name: mask_quality(s, foreground_masks(s, method, within_boxes)) for s in sequences if s.label_images is not None
+    }
     if as_json:
         typer.echo(json.dumps({"out": str(out), "method": method, "quality": figures}))
     else:
@@ -112,18 +134,29 @@ def masks(source: Source, root: Root, out: Out, method: Annotated[str, typer.Opt
             typer.echo(f"{sequence}: F {quality['f']:.3f}, precision {quality['precision']:.3f}, recall {quality['recall']:.3f}")
 
 
-@app.command(epilog="Example: spotnet train cdnet data/highway --frames 470-1200 --masks outputs/masks --variant spotnet --steps 600 --out outputs/run")
-def train(source: Source, root: Root, out: Out, masks: Annotated[Path | None, typer.Option(help="Folder of masks.")] = None,
-          variant: Annotated[str, typer.Option(help="centernet, multitask, spotnet or spotnet_paper.")] = "spotnet",
-          size: Annotated[str, typer.Option(help="tiny, hourglass52 or hourglass104.")] = "tiny",
-          steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 600, batch: Annotated[int, typer.Option(help="Images per step.")] = 8,
-          learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 2e-3, seed: int = 0,
-          init: Annotated[Path | None, typer.Option(help="Start from the weights of this checkpoint.")] = None,
-          config: Annotated[Path | None, typer.Option(help="YAML with any field of TrainConfig; options here come after it.")] = None,
-          name: Names = None, frames: FrameRange = None, split: Annotated[str | None, typer.Option(help="train or test.")] = None,
-          validation: Annotated[str | None, typer.Option(help="Frames to validate on, for example 1301-1700.")] = None,
-          resume: Annotated[bool, typer.Option("--resume", help="Continue after the last whole epoch.")] = False,
-          check: Annotated[bool, typer.Option("--check", help="Only look at the data and stop.")] = False):
+@app.command(
+    epilog="Example: spotnet train cdnet data/highway --frames 470-1200 --masks outputs/masks --out outputs/run"
+)
+def train(
+    source: Source,
+    root: Root,
+    out: Out,
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks.")] = None,
+    variant: Annotated[str, typer.Option(help="centernet, multitask, spotnet or spotnet_paper.")] = "spotnet",
+    size: Annotated[str, typer.Option(help="tiny, hourglass52 or hourglass104.")] = "tiny",
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 600,
+    batch: Annotated[int, typer.Option(help="Images per step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 2e-3,
+    seed: int = 0,
+    init: Annotated[Path | None, typer.Option(help="Start from the weights of this checkpoint.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML with any field of TrainConfig; options here come after it.")] = None,
+    name: Names = None,
+    frames: FrameRange = None,
+    split: Annotated[str | None, typer.Option(help="train or test.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Frames to validate on, for example 1301-1700.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue after the last whole epoch.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only look at the data and stop.")] = False,
+):
     "Train a network on annotated video."
     from spotnet.training import TrainConfig
     from spotnet.training import train as run
@@ -135,8 +168,19 @@ def train(source: Source, root: Root, out: Out, masks: Annotated[Path | None, ty
         return
     values = yaml.safe_load(config.read_text()) or {} if config else {}
     values |= {"variant": variant, "size": size, "steps": steps, "batch": batch, "learning_rate": learning_rate, "seed": seed}
-    result = run(TrainConfig.from_dict(values), sequences, out, masks, _range(everything, validation) if validation else None, resume, init=init)
-    typer.echo(f"{result.history.step.iloc[-1]} steps, loss {result.history.loss.iloc[-1]:.3f}, {result.metrics or 'not validated'}; {out}/checkpoint")
+    result = run(
+        TrainConfig.from_dict(values),
+        sequences,
+        out,
+        masks,
+        _range(everything, validation) if validation else None,
+        resume,
+        init=init,
+    )
+    typer.echo(
+        f"{result.history.step.iloc[-1]} steps, loss {result.history.loss.iloc[-1]:.3f}, "
+        f"{result.metrics or 'not validated'}; {out}/checkpoint"
+    )
 
 
 @app.command(epilog="Example: spotnet detect outputs/run/checkpoint/last street.mp4 --out outputs/street --video")
@@ -150,10 +194,14 @@ def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or
     from spotnet.detection import Detector, write_detections
     from spotnet.sequences import VIDEOS
 
-    is_video = material.suffix.lower() in VIDEOS or material.is_dir() and any(p.suffix.lower() in VIDEOS for p in material.rglob("*"))
+    is_video = (
+        material.suffix.lower() in VIDEOS or material.is_dir() and any(p.suffix.lower() in VIDEOS for p in material.rglob("*"))
+    )
     sequences, detector = load_sequences("video" if is_video else "images", material), Detector(checkpoint)
-    found = [detector.detect(s, lambda frames, s=s: tqdm(frames, total=len(s), desc=s.name, unit="frame", disable=None)).above(score)
-             for s in sequences]
+    found = [
+        detector.detect(s, lambda frames, s=s: tqdm(frames, total=len(s), desc=s.name, unit="frame", disable=None)).above(score)
+        for s in sequences
+    ]
     paths = write_detections(out, found, format, sequences=sequences)
     for sequence, detections in zip(sequences, found) if video else ():
         height, width = sequence.size
@@ -163,7 +211,9 @@ def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or
             shown = detections.at(int(number)).above(max(score, 0.3))
             writer.write(cv2.cvtColor(draw_boxes(image, shown.boxes, (90, 220, 255), shown.scores), cv2.COLOR_RGB2BGR))
         writer.release()
-    typer.echo(f"{sum(len(d) for d in found)} detections in {sum(len(s) for s in sequences)} frames: {', '.join(map(str, paths))}")
+    typer.echo(
+        f"{sum(len(d) for d in found)} detections in {sum(len(s) for s in sequences)} frames: {', '.join(map(str, paths))}"
+    )
 
 
 @app.command(epilog="Example: spotnet evaluate uavdt --truth data/uavdt --detections results/ --json")
@@ -183,17 +233,25 @@ def evaluate(protocol: Annotated[str, typer.Argument(help="uadetrac or uavdt.")]
         typer.echo(json.dumps({**json.loads(result.to_json()), "missing": missing}))
     else:
         typer.echo(result.to_frame().to_string(index=False, float_format="%.2f"))
-        typer.echo(f"{len(result.per_sequence)} sequences, {result.objects} objects, {result.detections} detections, {result.ignored} ignored")
+        typer.echo(
+            f"{len(result.per_sequence)} sequences, {result.objects} objects, {result.detections} detections, "
+            f"{result.ignored} ignored"
+        )
     if strict and missing:
         raise typer.Exit(1)
 
 
 @app.command(epilog="Example: spotnet run nbs/experiments/highway.yaml --out outputs/highway --set steps=800")
-def run(grid: Annotated[Path, typer.Argument(help="Grid file.")], out: Annotated[Path | None, typer.Option("--out", help="Folder of the experiment.")] = None,
-        workers: Annotated[int, typer.Option(help="Runs at a time.")] = 1,
-        timeout: Annotated[float | None, typer.Option(help="Seconds after which a run is stopped.")] = None,
-        set_: Annotated[list[str] | None, typer.Option("--set", help="parameter=value in every stage that declares it; repeat for several.")] = None,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the runs and stop.")] = False):
+def run(
+    grid: Annotated[Path, typer.Argument(help="Grid file.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the experiment.")] = None,
+    workers: Annotated[int, typer.Option(help="Runs at a time.")] = 1,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which a run is stopped.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="parameter=value in every stage that declares it; repeat for several.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the runs and stop.")] = False,
+):
     "Run a grid of notebooks; what is done is skipped. Ends with tables, plots and report.html."
     from spotnet.experiments import Grid, run_grid
 
@@ -231,7 +289,10 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of an experiment.
 
 
 @app.command(epilog="Example: spotnet convert ctdet_coco_hg.pth outputs/coco.safetensors")
-def convert(reference: Annotated[Path, typer.Argument(help="Reference .pth file.")], out: Annotated[Path, typer.Argument(help="File to write.")]):
+def convert(
+    reference: Annotated[Path, typer.Argument(help="Reference .pth file.")],
+    out: Annotated[Path, typer.Argument(help="File to write.")],
+):
     "Reference CenterNet or SpotNet weights -> a checkpoint of this library."
     import pickle
 
@@ -242,13 +303,17 @@ def convert(reference: Annotated[Path, typer.Argument(help="Reference .pth file.
     try:
         content = torch.load(reference, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{reference}: not read ({str(error).splitlines()[0]}). Expected a PyTorch file that holds weights and nothing "
-                              "that runs.") from error
+        raise CheckpointError(
+            f"{reference}: not read ({str(error).splitlines()[0]}). Expected a PyTorch file that holds weights and nothing "
+            "that runs."
+        ) from error
     config, state = convert_reference(content)
     model = SpotNet(config)
     model.load_state_dict(state)
     save_checkpoint(out, model, converted_from=reference.name)
-    typer.echo(f"{sum(p.numel() for p in model.parameters()):,} parameters, {config.stacks} stacks, {config.classes} classes: {out}")
+    typer.echo(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, {config.stacks} stacks, {config.classes} classes: {out}"
+    )
 
 
 def main() -> None:

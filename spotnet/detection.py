@@ -6,13 +6,11 @@
 __all__ = ['decode', 'Detector', 'Detections', 'read_detections', 'write_detections']
 
 # %% ../nbs/60_detection.ipynb #d826a430
-from pathlib import Path
-
 import torch
 from torch.nn import functional as F
 
 from .model import STRIDE, Prediction, SpotNet, load_checkpoint
-from .results import Detections, read_detections, write_detections
+from .results import Detections, read_detections, write_detections  # noqa: F401 (named here for users)
 from .samples import Geometry, normalise
 from .sequences import clip_boxes
 

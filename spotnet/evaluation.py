@@ -16,7 +16,7 @@ import pandas as pd
 from hotcoco import COCO, COCOeval
 
 from .results import Detections, read_detections
-from .sequences import Objects, Sequence, load_sequences
+from .sequences import Sequence, load_sequences
 
 # %% ../nbs/70_evaluation.ipynb #bf6faa88
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -140,10 +140,20 @@ class Result:
         "The figures, without curves."
         def clean(value):
             return None if isinstance(value, float) and np.isnan(value) else round(value, 2)
-        return json.dumps({"protocol": self.protocol, "AP": clean(self.ap), "iou": self.iou,
-                           "sequences": {k: clean(v) for k, v in self.per_sequence.items()},
-                           "attributes": {k: clean(v) for k, v in self.per_attribute.items()}, "objects": self.objects,
-                           "detections": self.detections, "ignored": self.ignored, **{k: clean(v) for k, v in self.extra.items()}})
+
+        return json.dumps(
+            {
+                "protocol": self.protocol,
+                "AP": clean(self.ap),
+                "iou": self.iou,
+                "sequences": {k: clean(v) for k, v in self.per_sequence.items()},
+                "attributes": {k: clean(v) for k, v in self.per_attribute.items()},
+                "objects": self.objects,
+                "detections": self.detections,
+                "ignored": self.ignored,
+                **{k: clean(v) for k, v in self.extra.items()},
+            }
+        )
 
     def plot(self, ax=None, label: str = None):
         "Precision over recall."
@@ -215,7 +225,20 @@ def evaluate(protocol: str,  # "uadetrac", "uavdt" or "coco"
                   sum(len(p[0]) for p in parts.values()), sum(p[3] for p in parts.values()))
 
 # %% ../nbs/70_evaluation.ipynb #aca60fb6
-COCO_FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
+COCO_FIGURES = (
+    "AP",
+    "AP50",
+    "AP75",
+    "AP_small",
+    "AP_medium",
+    "AP_large",
+    "AR1",
+    "AR10",
+    "AR100",
+    "AR_small",
+    "AR_medium",
+    "AR_large",
+)
 
 
 def coco_figures(truth: dict, rows: np.ndarray) -> dict:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'GridError', 'Run', 'Grid', 'status', 'execute', 'run_grid', 'select_sequences', 'runs_table', 'compare',
-           'published_ablation', 'collect']
+           'published_ablation', 'describe', 'collect']
 
 # %% ../nbs/95_experiments.ipynb #111b2385
 import base64
@@ -77,7 +77,9 @@ class Grid:
             declared = papermill.inspect_notebook(str(notebook))
             needs = [need for need in stage.get("needs", [])]
             if missing := [need for need in needs if need not in by_stage]:
-                raise GridError(f"{path}: stage {name} needs {', '.join(missing)}; expected an earlier stage: {', '.join(by_stage)}")
+                raise GridError(
+                    f"{path}: stage {name} needs {', '.join(missing)}; expected an earlier stage: {', '.join(by_stage)}"
+                )
             axes = {**stage.get("axes", {}), **({"seed": stage["seeds"]} if stage.get("seeds") else {})}
             fixed = dict(stage.get("parameters", {}))
             for key, value in changes.items():
@@ -88,8 +90,10 @@ class Grid:
             for key in (*fixed, *axes):
                 if key not in declared:
                     near = get_close_matches(key, list(declared), 1)
-                    raise GridError(f"{path}: stage {name}: {notebook.name} declares no parameter {key!r}"
-                                    + (f"; did you mean {near[0]!r}?" if near else f"; it declares {', '.join(sorted(declared))}"))
+                    raise GridError(
+                        f"{path}: stage {name}: {notebook.name} declares no parameter {key!r}"
+                        + (f"; did you mean {near[0]!r}?" if near else f"; it declares {', '.join(sorted(declared))}")
+                    )
             waits = tuple(r.id for need in needs for r in by_stage[need])
             by_stage[name] = []
             for values in itertools.product(*axes.values()):
@@ -112,7 +116,9 @@ def _refuse_unknown(path, mapping, known):
         raise GridError(f"{path}: found {mapping!r}; expected a mapping with {', '.join(known)}")
     if unknown := [k for k in mapping if k not in known]:
         near = get_close_matches(str(unknown[0]), known, 1)
-        raise GridError(f"{path}: unknown key {unknown[0]!r}" + (f"; did you mean {near[0]!r}?" if near else f"; expected {', '.join(known)}"))
+        raise GridError(
+            f"{path}: unknown key {unknown[0]!r}" + (f"; did you mean {near[0]!r}?" if near else f"; expected {', '.join(known)}")
+        )
 
 # %% ../nbs/95_experiments.ipynb #4dc1d337
 def _now() -> str:
@@ -128,10 +134,17 @@ def _write_json(path: Path, value) -> None:
 def _facts() -> dict:
     "Where and with what a run was made."
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    gpu = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True) \
-        if any((Path(p) / "nvidia-smi").exists() for p in os.environ.get("PATH", "").split(os.pathsep)) else None
-    return {"host": platform.node(), "gpu": gpu.stdout.strip() if gpu and gpu.returncode == 0 else "", "python": platform.python_version(),
-            "commit": commit.stdout.strip() if commit.returncode == 0 else ""}
+    gpu = (
+        subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True)
+        if any((Path(p) / "nvidia-smi").exists() for p in os.environ.get("PATH", "").split(os.pathsep))
+        else None
+    )
+    return {
+        "host": platform.node(),
+        "gpu": gpu.stdout.strip() if gpu and gpu.returncode == 0 else "",
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip() if commit.returncode == 0 else "",
+    }
 
 
 def status(folder) -> dict:
@@ -150,11 +163,27 @@ def execute(run: Run, folder: Path, places: dict, timeout: float = None, threads
                   for k, v in run.parameters.items()}
     given = {**parameters, "out": str(target)}
     state = {"state": "running", "stage": run.stage, "start": _now(), "attempt": status(target).get("attempt", 0) + 1, **_facts()}
-    _write_json(target / "params.json", {"stage": run.stage, "notebook": run.notebook.name, "parameters": run.parameters, "needs": run.needs})
+    _write_json(
+        target / "params.json",
+        {"stage": run.stage, "notebook": run.notebook.name, "parameters": run.parameters, "needs": run.needs},
+    )
     _write_json(target / "status.json", state)
     (target / "given.yaml").write_text(yaml.safe_dump(given))
-    command = [sys.executable, "-m", "papermill", str(run.notebook), str(target / "notebook.ipynb"), "-f", str(target / "given.yaml"),
-               "--cwd", os.getcwd(), "--log-output", "--no-progress-bar", "-k", "python3"]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(run.notebook),
+        str(target / "notebook.ipynb"),
+        "-f",
+        str(target / "given.yaml"),
+        "--cwd",
+        os.getcwd(),
+        "--log-output",
+        "--no-progress-bar",
+        "-k",
+        "python3",
+    ]
     # a log wants lines, not a bar that redraws itself
     environment = {**os.environ, "TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     if threads:
@@ -197,7 +226,10 @@ def run_grid(grid: Grid, out, workers: int = 1, timeout: float = None, echo=prin
         echo(f"{run.stage} {run.id}: running " + ", ".join(f"{k}={v}" for k, v in varied.items()))
         state = execute(run, folder, places, timeout, threads)
         seconds = (datetime.fromisoformat(state["end"]) - datetime.fromisoformat(state["start"])).total_seconds()
-        echo(f"{run.stage} {run.id}: {state['state']} after {seconds:.0f} s" + ("" if state["state"] == "done" else f"\n{_last_error(folder / run.id)}"))
+        echo(
+            f"{run.stage} {run.id}: {state['state']} after {seconds:.0f} s"
+            + ("" if state["state"] == "done" else f"\n{_last_error(folder / run.id)}")
+        )
         return state
     for _, members in itertools.groupby(grid.runs, key=lambda r: r.stage):
         members = list(members)
@@ -242,8 +274,15 @@ def runs_table(folder) -> pd.DataFrame:
             continue  # of an earlier version of the grid
         facts = json.loads(path.read_text())
         metrics = path.parent / "metrics.json"
-        rows.append({"run": path.parent.name, "stage": facts["stage"], "state": status(path.parent)["state"], **facts["parameters"],
-                     **(json.loads(metrics.read_text()) if metrics.exists() else {})})
+        rows.append(
+            {
+                "run": path.parent.name,
+                "stage": facts["stage"],
+                "state": status(path.parent)["state"],
+                **facts["parameters"],
+                **(json.loads(metrics.read_text()) if metrics.exists() else {}),
+            }
+        )
     order = {run: i for i, run in enumerate(current or [])}
     return pd.DataFrame(sorted(rows, key=lambda r: order.get(r["run"], 0)))
 
@@ -275,8 +314,10 @@ def published_ablation() -> pd.DataFrame:
 
 # %% ../nbs/95_experiments.ipynb #52e9dd47
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1150px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;font-size:13px;margin:.7em 0}td,th{border-bottom:1px solid #ddd;padding:.25em .7em;text-align:right}
-th{background:#f5f5f5}td:first-child,th:first-child{text-align:left}img{max-width:100%}h2{margin-top:1.8em}.note{color:#555;font-size:13px}"""
+table{border-collapse:collapse;font-size:13px;margin:.7em 0}
+td,th{border-bottom:1px solid #ddd;padding:.25em .7em;text-align:right}
+th{background:#f5f5f5}td:first-child,th:first-child{text-align:left}
+img{max-width:100%}h2{margin-top:1.8em}.note{color:#555;font-size:13px}"""
 
 
 def _image(source, alt: str) -> str:
@@ -295,7 +336,7 @@ def _curves(folder: Path, done: pd.DataFrame):
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
     colours = dict(zip(done.variant.unique(), sns.color_palette("colorblind")))
     for row in done.itertuples():
-        style = {"color": colours[row.variant], "label": f"{row.variant}, seed {row.seed}", "linewidth": 1.2}
+        style = {"color": colours[row.variant], "label": f"{row.variant}, seed {row.seed:.0f}", "linewidth": 1.2}
         curve, history = (pd.read_csv(folder / row.run / f) for f in ("curve.csv", "history.csv"))
         for ax, iou in zip(axes, sorted(curve.iou.unique())):
             part = curve[curve.iou == iou]
@@ -335,6 +376,16 @@ def _save_table(frame: pd.DataFrame, folder: Path, name: str) -> None:
 METRICS = ("AP50", "AP70", "COCO_AP")
 
 
+def describe(trained: pd.DataFrame) -> str:
+    "What the figures of an experiment rest on, in words: data, frames, objects, network, steps, seeds, device."
+    first, seeds = trained.iloc[0], ", ".join(f"{s:.0f}" for s in sorted(trained.seed.unique()))
+    return (
+        f"Data: {first['data']}; {first.train_count:.0f} training frames, {first.test_count:.0f} test frames with "
+        f"{first.objects:.0f} objects. Network {first['size']}, {first.steps:.0f} steps of {first['batch']:.0f} "
+        f"images, seeds {seeds}. Device: {first.device}. {first.remark}"
+    )
+
+
 def collect(folder) -> pd.DataFrame:
     "Rebuild `tables/`, `plots/` and `report.html` of an experiment from its run folders; returns the table of runs."
     folder = Path(folder)
@@ -348,14 +399,16 @@ def collect(folder) -> pd.DataFrame:
     if len(trained):
         comparison = pd.concat([compare(runs, METRICS), published_ablation()], ignore_index=True)
         _save_table(comparison, folder / "tables", "comparison")
-        first = trained.iloc[0]
-        note = (f"Data: {first['data']}; {first.get('train_count', 0):.0f} training frames, {first.get('test_count', 0):.0f} test frames with "
-                f"{first.get('objects', 0):.0f} objects. Size {first['size']}, {first['steps']:.0f} steps of {first['batch']:.0f} images, seeds "
-                f"{', '.join(str(s) for s in sorted(trained.seed.unique()))}, device {first.get('device', '?')}. {first.get('remark', '')}")
-        parts += ["<h2>Comparison</h2>", f'<p class="note">{html.escape(note)} Same frames and steps for every variant; AP in percent, spread over seeds.</p>',
-                  _table(comparison)]
-        for name, figure, alt in (("comparison", _bars(trained, METRICS), "AP of each variant"),
-                                  ("curves", _curves(folder, trained), "precision-recall and loss curves")):
+        note = describe(trained)
+        parts += [
+            "<h2>Comparison</h2>",
+            f'<p class="note">{html.escape(note)} Same frames and steps for every variant; AP in percent, spread over seeds.</p>',
+            _table(comparison),
+        ]
+        for name, figure, alt in (
+            ("comparison", _bars(trained, METRICS), "AP of each variant"),
+            ("curves", _curves(folder, trained), "precision-recall and loss curves"),
+        ):
             figure.savefig(folder / "plots" / f"{name}.png", dpi=110)
             parts.append(f"<p>{_image(figure, alt)}</p>")
             plt.close(figure)
@@ -368,7 +421,8 @@ def collect(folder) -> pd.DataFrame:
             parts += [f"<h3>{html.escape(t.stem)}</h3>{_table(pd.read_csv(t))}" for t in tables]
             parts += [f"<h3>{html.escape(p.stem)}</h3><p>{_image(p, p.stem)}</p>" for p in pictures]
     parts += ["<h2>Runs</h2>", _table(runs[[c for c in ("stage", "run", "state", "variant", "seed", "seconds") if c in runs]])]
-    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(folder.resolve().name)}</title><style>{_STYLE}</style><body>'
+    page = '<!doctype html><html lang="en"><meta charset="utf-8">'
+    page += f"<title>{html.escape(folder.resolve().name)}</title><style>{_STYLE}</style><body>"
     half = folder / ".report.html.part"
     half.write_text(page + "\n".join(parts) + "</body></html>", encoding="utf-8")
     half.replace(folder / "report.html")

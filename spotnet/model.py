@@ -11,7 +11,7 @@ __all__ = ['SIZES', 'VARIANTS', 'HEADS', 'STRIDE', 'ModelConfig', 'model_config'
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 

@@ -127,9 +127,13 @@ def read_detections(path, format: str = "csv", sequences=None) -> list[Detection
         file = path / "detections.csv" if path.is_dir() else path
         table = pd.read_csv(file)
         if missing := {"sequence", "frame", *_CORNERS, "score"} - set(table.columns):
-            raise DataError(file, f"no column {', '.join(sorted(missing))}", "a csv that write_detections wrote", "Write it again.")
-        found = [Detections(str(name), g["frame"], g[list(_CORNERS)].to_numpy(), g["score"], g.get("label"))
-                 for name, g in table.groupby("sequence", sort=True)]
+            raise DataError(
+                file, f"no column {', '.join(sorted(missing))}", "a csv that write_detections wrote", "Write it again."
+            )
+        found = [
+            Detections(str(name), g["frame"], g[list(_CORNERS)].to_numpy(), g["score"], g.get("label"))
+            for name, g in table.groupby("sequence", sort=True)
+        ]
     elif format == "coco":
         if sequences is None:
             raise ValueError("COCO results name images by id: pass sequences=")

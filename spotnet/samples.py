@@ -115,8 +115,10 @@ def encode_targets(boxes: np.ndarray,  # (N, 4) in input pixels
     heatmap = np.zeros((classes, h, w), np.float32)
     for x, y, r, c in zip(column.tolist(), row.tolist(), radii.tolist(), labels.tolist()):
         top, left = max(y - r, 0), max(x - r, 0)
-        area = heatmap[c, top:y + r + 1, left:x + r + 1]
-        np.maximum(area, _gaussian(r)[top - y + r:top - y + r + area.shape[0], left - x + r:left - x + r + area.shape[1]], out=area)
+        area = heatmap[c, top : y + r + 1, left : x + r + 1]
+        np.maximum(
+            area, _gaussian(r)[top - y + r : top - y + r + area.shape[0], left - x + r : left - x + r + area.shape[1]], out=area
+        )
     return Targets(heatmap, extent, centre - np.stack([column, row], 1).astype(np.float32), row * w + column, kept)
 
 # %% ../nbs/30_samples.ipynb #778b1f69
@@ -199,8 +201,12 @@ class Samples(torch.utils.data.Dataset):
         mask = read_image(path, cv2.IMREAD_GRAYSCALE)
         if mask.shape != shape:  # frames may have been scaled down; the picture must be the same
             if abs(mask.shape[0] * shape[1] / (mask.shape[1] * shape[0]) - 1) > 0.02:
-                raise DataError(path, f"a mask of {mask.shape[1]}x{mask.shape[0]}", f"the shape of its frame, {shape[1]}x{shape[0]}",
-                                "Write the masks again from these frames.")
+                raise DataError(
+                    path,
+                    f"a mask of {mask.shape[1]}x{mask.shape[0]}",
+                    f"the shape of its frame, {shape[1]}x{shape[0]}",
+                    "Write the masks again from these frames.",
+                )
             mask = cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_AREA)
         return mask
 
@@ -241,11 +247,20 @@ class Samples(torch.utils.data.Dataset):
             for x0, y0, x1, y1 in np.round(clip_boxes(geometry.boxes(sequence.ignored[i]), *geometry.size)).astype(int):
                 counts[:, y0:y1, x0:x1] = 0
         mask = self.mask(sequence, i, image.shape[:2])
-        foreground = np.zeros((1, *geometry.size), np.float32) if mask is None else geometry.warp(mask)[None].astype(np.float32) / 255
-        return {"name": f"{sequence.name}/{sequence.frames.names[i]}", "image": normalise(warped, self.mean, self.std, colour),
-                "heatmap": targets.heatmap, "size": targets.size, "offset": targets.offset, "index": targets.index,
-                "heatmap_weight": counts[:, 2::4, 2::4], "segmentation": foreground,
-                "segmentation_weight": counts if mask is not None else np.zeros_like(counts)}
+        foreground = (
+            np.zeros((1, *geometry.size), np.float32) if mask is None else geometry.warp(mask)[None].astype(np.float32) / 255
+        )
+        return {
+            "name": f"{sequence.name}/{sequence.frames.names[i]}",
+            "image": normalise(warped, self.mean, self.std, colour),
+            "heatmap": targets.heatmap,
+            "size": targets.size,
+            "offset": targets.offset,
+            "index": targets.index,
+            "heatmap_weight": counts[:, 2::4, 2::4],
+            "segmentation": foreground,
+            "segmentation_weight": counts if mask is not None else np.zeros_like(counts),
+        }
 
 
 def collate(items: list[dict]) -> dict:

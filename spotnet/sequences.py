@@ -611,7 +611,9 @@ def _read_coco(root, split, names):
                                 "width and height above 0", "Remove the annotation.")
             boxes[a["image_id"]].append(a)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
-        raise DataError(path, f"no COCO annotation ({error!r})", "images, annotations and categories", "Export it again.") from error
+        raise DataError(
+            path, f"no COCO annotation ({error!r})", "images, annotations and categories", "Export it again."
+        ) from error
     groups = {}
     for m in images:
         groups.setdefault(str(m.get("video_id", Path(m["file_name"]).parent.as_posix())), []).append(m)
@@ -631,7 +633,10 @@ def _read_coco(root, split, names):
             ids = np.array([a.get("track_id", -1) for a in mine], np.int64)
             objects.append(Objects(corners[~crowd], ids[~crowd], labels[~crowd]))
             ignored.append(corners[crowd])
-            places = [b / m["file_name"] for b in (path.parent, path.parent / "images", path.parent.parent / "images", path.parent.parent)]
+            places = [
+                b / m["file_name"]
+                for b in (path.parent, path.parent / "images", path.parent.parent / "images", path.parent.parent)
+            ]
             paths.append(next((p for p in places if p.is_file()), places[0]))
         frames = FolderFrames(paths, [m.get("frame_id", i) for i, m in enumerate(members, 1)])
         sequences.append(Sequence(name, frames, objects, ignored, {"image_ids": [m["id"] for m in members]}, class_names))
@@ -704,7 +709,9 @@ def _read_scenes(root, split, names):
                             "Render the scene again.")
         table = pd.read_csv(folder / "objects.csv")
         if tuple(table.columns) != SCENE_COLUMNS:
-            raise DataError(folder / "objects.csv", f"columns {','.join(table.columns)}", ",".join(SCENE_COLUMNS), "Render it again.")
+            raise DataError(
+                folder / "objects.csv", f"columns {','.join(table.columns)}", ",".join(SCENE_COLUMNS), "Render it again."
+            )
         groups = dict(tuple(table.groupby("frame")))
         objects = [Objects(g[["x0", "y0", "x1", "y1"]].to_numpy(), g["id"], g["label"],
                            {"visible": g["visible"].to_numpy(), "speed": g["speed"].to_numpy()})

@@ -16,7 +16,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
@@ -41,7 +40,7 @@ class TrainConfig:
     input_size: tuple = None  # height, width in pixels; None: the frames' own, padded
     crop: bool = False  # train on windows of `input_size` at the frames' own scale; detect on whole frames
     learning_rate: float = 2e-3  # the highest that Adam sees
-    warmup: int = 50  # steps over which the learning rate rises from zero
+    warmup: float = 0.08  # share of `steps` over which the learning rate rises from zero
     schedule: str = "cosine"  # "cosine" falls to zero at the end; "step" falls to a tenth at `milestones`
     milestones: tuple = (0.64, 0.86)  # shares of `steps` at which "step" falls (the reference: epochs 90 and 120 of 140)
     clip: float = 10.0  # largest norm of the gradient; 0: no clipping
@@ -88,7 +87,7 @@ class TrainConfig:
 
     def rate(self, step: int) -> float:
         "Learning rate at a step, as a share of `learning_rate`."
-        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        rise = min(1.0, (step + 1) / max(1, self.warmup * self.steps))
         done = step / self.steps
         if self.schedule == "step":
             return rise * 0.1 ** sum(done >= m for m in self.milestones)
@@ -153,7 +152,9 @@ def validate(model: SpotNet, sequences, config: TrainConfig, device=None) -> dic
             "AP50": evaluate(config.protocol, sequences, found, 0.5).ap}
 
 
-def train(config: TrainConfig, sequences, out, masks=None, validation=None, resume: bool = False, init=None, progress: bool = None) -> TrainResult:
+def train(
+    config: TrainConfig, sequences, out, masks=None, validation=None, resume: bool = False, init=None, progress: bool = None
+) -> TrainResult:
     """Train on annotated sequences; write `history.csv` and `checkpoint/` to the folder `out`.
 
     A bar shows progress on a terminal and in a notebook, one line per epoch in a log; `progress=False` is silent.
@@ -182,6 +183,8 @@ def train(config: TrainConfig, sequences, out, masks=None, validation=None, resu
     hide = progress is False or not accelerator.is_main_process or bool(os.environ.get("TQDM_DISABLE"))
     bar = tqdm(total=config.steps, initial=state["step"], desc=config.variant, unit="step", disable=hide, mininterval=1)
     metrics = {}
+    if state["step"] >= config.steps:
+        print(f"{out}: already trained for {state['step']} steps")
     while state["step"] < config.steps:
         state["epoch"] += 1
         row, seconds = _epoch(config, samples, model, criterion, optimiser, accelerator, state, bar)

@@ -68,8 +68,10 @@ def xml_bomb(p):
 
 
 def xml_box_of_zero_size(p):
-    (p / "MVI_20011.xml").write_text('<sequence name="MVI_20011"><frame num="3"><target_list><target id="8"><box left="1" top="1" '
-                                     'width="0" height="5"/><attribute vehicle_type="car"/></target></target_list></frame></sequence>')
+    (p / "MVI_20011.xml").write_text(
+        '<sequence name="MVI_20011"><frame num="3"><target_list><target id="8"><box left="1" top="1" '
+        'width="0" height="5"/><attribute vehicle_type="car"/></target></target_list></frame></sequence>'
+    )
     load_sequences("uadetrac", p)
 
 
@@ -141,8 +143,12 @@ def mask_of_another_shape(p):
 
 def grid(p, text):
     parameters = nbformat.v4.new_code_cell("a = 1\nout = ''", metadata={"tags": ["parameters"]})
-    nbformat.write(nbformat.v4.new_notebook(cells=[parameters], metadata={"kernelspec": {"name": "python3", "display_name": "p", "language": "python"}}),
-                   p / "n.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(
+            cells=[parameters], metadata={"kernelspec": {"name": "python3", "display_name": "p", "language": "python"}}
+        ),
+        p / "n.ipynb",
+    )
     (p / "grid.yaml").write_text(text)
     Grid.load(p / "grid.yaml")
 
@@ -202,7 +208,10 @@ def test_broken_input_is_refused_with_a_clear_message(broken, words, tmp_path):
 
 
 def test_the_command_ends_in_one_line_and_exit_code_two(tmp_path):
-    run = subprocess.run([sys.executable, "-m", "spotnet", "masks", "uavdt", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")],
-                         capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "spotnet", "masks", "uavdt", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 2 and "Traceback" not in run.stderr and not (tmp_path / "out").exists()
     assert run.stderr.startswith("spotnet: ") and run.stderr.count("\n") == 1

@@ -21,14 +21,18 @@ def test_export_leaves_no_difference(tmp_path):
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "data", "outputs", "__pycache__", "*.egg-info"))
     subprocess.run([BIN / "nbdev-export"], cwd=copy, check=True)
     for path in sorted((ROOT / "spotnet").glob("*.py")):
-        assert (copy / "spotnet" / path.name).read_text() == path.read_text(), f"{path.name} differs from its chapter: nbdev-export"
+        assert (copy / "spotnet" / path.name).read_text() == path.read_text(), (
+            f"{path.name} differs from its chapter: nbdev-export"
+        )
     assert {p.name for p in (copy / "spotnet").glob("*.py")} == {p.name for p in (ROOT / "spotnet").glob("*.py")}
 
 
 @pytest.mark.parametrize("path", CHAPTERS + EXPERIMENTS, ids=lambda p: p.stem)
 def test_every_cell_passes(path):
     environment = {**os.environ, "TQDM_DISABLE": "1"}
-    run = subprocess.run([BIN / "nbdev-test", path, "--n-workers", "0"], cwd=ROOT, capture_output=True, text=True, env=environment)
+    run = subprocess.run(
+        [BIN / "nbdev-test", path, "--n-workers", "0"], cwd=ROOT, capture_output=True, text=True, env=environment
+    )
     assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
 
 

@@ -86,7 +86,9 @@ def test_segmentation_loss():
 def test_decode(case):
     stored = arrays("decode")
     heatmap = torch.logit(tensor(stored[f"{case}/hm"]).double(), 1e-12)  # stored as probabilities
-    found = decode(Prediction(heatmap, tensor(stored[f"{case}/wh"]), tensor(stored[f"{case}/reg"]), None), int(stored[f"{case}/K"]))
+    found = decode(
+        Prediction(heatmap, tensor(stored[f"{case}/wh"]), tensor(stored[f"{case}/reg"]), None), int(stored[f"{case}/K"])
+    )
     expected = tensor(stored[f"{case}/dets"])
     assert (found - expected).abs()[expected[..., 4] > 0].max() < 1e-5  # the order of rows that score 0 is not defined
 

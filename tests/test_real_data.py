@@ -47,7 +47,9 @@ def test_highway_has_the_stated_boxes(highway):
     assert highway.attributes["boxes"] == "derived"
 
 
-@pytest.mark.parametrize(("method", "within", "expected"), [("boxes", True, 0.932), ("mog2", False, 0.7084), ("median", True, 0.985)])
+@pytest.mark.parametrize(
+    ("method", "within", "expected"), [("boxes", True, 0.932), ("mog2", False, 0.7084), ("median", True, 0.985)]
+)
 def test_highway_masks(highway, method, within, expected):
     assert mask_quality(highway, foreground_masks(highway, method, within))["f"] == pytest.approx(expected, abs=6e-4)
 
@@ -57,7 +59,15 @@ def test_uavdt_published_detections(uavdt):
     result, missing = evaluate_files("uavdt", uavdt, results)
     assert round(result.ap, 2) == 65.09 and result.objects == 108_642 and len(missing) == 42
     assert {k: round(v, 2) for k, v in result.per_sequence.items()} == {
-        "M0203": 90.06, "M0205": 87.85, "M0208": 5.02, "M0403": 83.98, "M0601": 13.15, "M0602": 26.37, "M0801": 99.14, "M0802": 71.62}
+        "M0203": 90.06,
+        "M0205": 87.85,
+        "M0208": 5.02,
+        "M0403": 83.98,
+        "M0601": 13.15,
+        "M0602": 26.37,
+        "M0801": 99.14,
+        "M0802": 71.62,
+    }
 
 
 def test_uavdt_video_seeks_exactly(uavdt):
