@@ -253,6 +253,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'spotnet.scene_vehicles.View.project': ( 'scene_vehicles.html#view.project',
                                                                                  'spotnet/scene_vehicles.py'),
                                         'spotnet.scene_vehicles.View.sees': ('scene_vehicles.html#view.sees', 'spotnet/scene_vehicles.py'),
+                                        'spotnet.scene_vehicles.View.shrunk': ( 'scene_vehicles.html#view.shrunk',
+                                                                                'spotnet/scene_vehicles.py'),
                                         'spotnet.scene_vehicles._bus': ('scene_vehicles.html#_bus', 'spotnet/scene_vehicles.py'),
                                         'spotnet.scene_vehicles._car': ('scene_vehicles.html#_car', 'spotnet/scene_vehicles.py'),
                                         'spotnet.scene_vehicles._motorbike': ( 'scene_vehicles.html#_motorbike',

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .scene_places import Backdrop, Layout, draw_backdrop, furnish, hazed, paint_ground
-from .scene_vehicles import (CAMERAS, FINE, MODELS, PAINTS, SHARES, WEATHERS, Light, SceneConfig, Vehicle, View,
+from .scene_vehicles import (FINE, MODELS, PAINTS, SHARES, Light, SceneConfig, Vehicle, View,
                                     draw_vehicle, look, scene_light, scene_rng, window)
 from .sequences import SCENE_CLASSES, SCENE_COLUMNS, Frames, Objects, Sequence, load_sequences
 
@@ -183,12 +183,17 @@ class Scene:
     @cached_property
     def _still(self) -> Backdrop:
         margin = MARGIN if self.config.camera == "shaking" else 0
-        return draw_backdrop(self._standing_view(margin), self.light, *self.place[0], sharp=3, rng=scene_rng(self.config.layout, 15))
+        return draw_backdrop(
+            self._standing_view(margin), self.light, *self.place[0], sharp=3, rng=scene_rng(self.config.layout, 15)
+        )
 
     def backdrop(self, i: int, view: View) -> Backdrop:
         "What frame i shows without traffic. Fresh arrays, to be painted on."
         if self.config.camera == "drone":
-            return draw_backdrop(view, replace(self.light, haze=0.0), *self.place[0], sharp=0.5)
+            # drawn anew for every frame, so at the frame's own resolution: it is what a drone's frames take longest for
+            small = draw_backdrop(view.shrunk(FINE), replace(self.light, haze=0.0), *self.place[0], sharp=1)
+            depth, sun = (cv2.resize(a, view.size, interpolation=cv2.INTER_NEAREST) for a in (small.depth, small.sun))
+            return Backdrop(cv2.resize(small.image, view.size, interpolation=cv2.INTER_LINEAR), depth, sun)
         still = self._still
         if self.config.camera == "fixed":
             return Backdrop(still.image.copy(), still.depth, still.sun)
@@ -499,7 +504,7 @@ def default_scenes(frames: int = 120) -> list[SceneConfig]:
     return configs
 
 # %% ../nbs/10_scenes.ipynb #94cda646
-RENDERER = 1  # counts up when the same configuration would give other pixels
+RENDERER = 2  # counts up when the same configuration would give other pixels
 
 
 def _manifest(config: SceneConfig, ignored) -> dict:
