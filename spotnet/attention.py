@@ -21,11 +21,15 @@ from .model import Prediction
 # %% ../nbs/90_attention.ipynb #b77c5066
 def overlay(image: np.ndarray,  # RGB uint8 (H, W, 3)
             values: np.ndarray,  # (h, w) in [0, 1]; resized to the image
-            opacity: float = 0.7, colours: str = "viridis") -> np.ndarray:
-    "The image with a map laid over it, RGB uint8 (H, W, 3). Where the map is 0 the image stays as it is."
+            opacity: float = 0.7, colours: str = "viridis",
+            dim: float = 0.0) -> np.ndarray:  # how far the image itself recedes into dark grey, 0 to 1
+    "The image with a map laid over it, RGB uint8 (H, W, 3). Where the map is 0 the image stays as it is, but for `dim`."
     values = cv2.resize(np.clip(values, 0, 1).astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     table = (plt.get_cmap(colours)(np.linspace(0, 1, 256))[:, :3] * 255).astype(np.float32)
     weight = (opacity * np.sqrt(values))[..., None]  # the root lets small values show
+    if dim:
+        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        image = cv2.addWeighted(image, 1 - dim, grey, 0.5 * dim, 0)
     return (image * (1 - weight) + table[(values * 255).astype(np.uint8)] * weight).round().astype(np.uint8)
 
 
@@ -114,8 +118,9 @@ def figure_strip(sequence, detectors: dict, indices, masks: dict = None, score: 
         maps = Maps(detectors[name], image)
         attention, mask = maps.attention(), (masks or {}).get(i)
         views = (image if objects is None else draw_boxes(image, objects.boxes),
-                 None if mask is None else overlay(image, mask / 255), None if attention is None else overlay(image, attention),
-                 overlay(image, maps.heatmap()), draw_verdicts(image, maps.detections(score=score), objects))
+                 None if mask is None else overlay(image, mask / 255, 0.55),
+                 None if attention is None else overlay(image, attention, 0.85, dim=0.7),
+                 overlay(image, maps.heatmap(), 1.0, dim=0.7), draw_verdicts(image, maps.detections(score=score), objects))
         for ax, view, title in zip(line, views, columns):
             if view is None:
                 ax.text(0.5, 0.5, "none", ha="center", va="center", color="grey", transform=ax.transAxes)
@@ -163,7 +168,7 @@ class Explorer:
         i, name, gate = self.frame.value, self.detector.value, self.gate.value
         maps = self.maps(i, name)
         values = {"frame": None, "attention": maps.attention(), "heatmap": maps.heatmap(gate)}[self.layer.value]
-        image = maps.image if values is None else overlay(maps.image, values, self.opacity.value)
+        image = maps.image if values is None else overlay(maps.image, values, self.opacity.value, dim=self.opacity.value)
         return draw_verdicts(image, maps.detections(gate, self.score.value), self.sequence.objects[i])
 
     def changes(self) -> tuple[Detections, Detections]:

@@ -309,8 +309,9 @@ def published_ablation() -> pd.DataFrame:
     "The paper's ablation on UA-DETRAC (AP at IoU 0.7, official protocol), marked as published."
     names = {("yes", "yes"): "spotnet", ("no", "yes"): "multitask", ("no", "no"): "centernet"}
     table = published_table("ablation_detrac")
-    return pd.DataFrame({"variant": [names[a, m] for a, m in zip(table.attention, table.multi_task)], "AP": table.overall,
-                         "source": "published: UA-DETRAC, hourglass-104; not comparable with the rows above"})
+    variants = [names[attention, task] for attention, task in zip(table.attention, table.multi_task)]
+    source = "published: UA-DETRAC, hourglass-104; not comparable with the rows above"
+    return pd.DataFrame({"variant": variants, "seeds": "", "source": source, "AP on UA-DETRAC": table.overall})
 
 # %% ../nbs/95_experiments.ipynb #52e9dd47
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1150px;margin:2em auto;padding:0 1em;color:#222}
