@@ -354,8 +354,8 @@ def boxes_from_rows(rows: np.ndarray, numbers: np.ndarray, path, first_pixel: fl
              "Remove the row, or complete the frames.")):
         if bad.any():
             i = int(np.flatnonzero(bad)[0])
-            row = ",".join(f"{v:g}" for v in rows[i])
-            raise DataError(f"{path}:{_line_of(path, i)}", f"{found} ({row})", expected, remedy)
+            number, line = _line_of(path, i)
+            raise DataError(f"{path}:{number}", f"{found} ({line})", expected, remedy)
     boxes[:, :2] -= first_pixel
     boxes[:, 2:] += boxes[:, :2]
     order = np.argsort(rows[:, 0], kind="stable")
@@ -371,10 +371,10 @@ def boxes_from_rows(rows: np.ndarray, numbers: np.ndarray, path, first_pixel: fl
     return [objects(i) for i in range(len(numbers))]
 
 
-def _line_of(path, row: int) -> int:
-    "Line number (from 1) of the row-th non-blank line."
+def _line_of(path, row: int) -> tuple[int, str]:
+    "Number (from 1) and text of the row-th non-blank line."
     lines = Path(path).read_text(encoding="utf-8").splitlines()
-    return [i for i, line in enumerate(lines, 1) if line.strip()][row]
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()][row]
 
 # %% ../nbs/00_sequences.ipynb #6650f32a
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
@@ -549,8 +549,9 @@ def _read_uavdt(root, split, names):
         ignored = None
         if other.exists():
             regions = read_rows(other, 6, "frame,id,left,top,width,height")
-            regions = regions[np.isin(regions[:, 0], frames.numbers)]
-            ignored = [o.boxes for o in boxes_from_rows(regions, frames.numbers, other, missing=Objects.empty())]
+            every = np.union1d(regions[:, 0], frames.numbers)  # regions may go on after the last frame at hand
+            found = boxes_from_rows(regions, every, other, missing=Objects.empty())
+            ignored = [found[i].boxes for i in np.searchsorted(every, frames.numbers)]
         known = [a for a in listed.get("attributes", "").split("|") if a not in ("", "unknown")]
         attributes = {"tags": known, "split": listed.get("split", ""),
                       "ignore_applied": listed.get("ignore_applied_by_toolkit", "yes") != "no"}
