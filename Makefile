@@ -21,7 +21,7 @@ BIN := .venv/bin
 	touch $@
 
 run: .venv/ready
-	$(if $(filter scenes,$(DATA)),$(BIN)/spotnet scenes $(ROOT) --frames 60 --workers 2)
+	$(if $(filter scenes,$(DATA)),$(BIN)/spotnet scenes $(ROOT) --workers 2)
 	$(BIN)/spotnet run nbs/experiments/$(DATA).yaml --out $(OUT) --set root=$(ROOT) --workers $(WORKERS)
 	@echo "Open $(OUT)/report.html in a browser."
 
