@@ -560,7 +560,7 @@ def _read_uavdt(root, split, names):
 
 # %% ../nbs/00_sequences.ipynb #c1a3c780
 def boxes_from_labels(label_image: np.ndarray, min_area: int = 60, closing: int = 5) -> np.ndarray:
-    "Boxes float32 (N, 4) around the connected components of value 255 in a label image, largest detail first closed."
+    "Boxes float32 (N, 4) in pixels around the components of value 255, after a closing, that have at least `min_area` pixels."
     moving = cv2.morphologyEx((label_image == 255).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((closing, closing), np.uint8))
     _, _, stats, _ = cv2.connectedComponentsWithStats(moving)
     stats = stats[1:][stats[1:, cv2.CC_STAT_AREA] >= min_area]
