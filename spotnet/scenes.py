@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from .scene_places import Backdrop, Layout, draw_backdrop, furnish, hazed, paint_ground
 from .scene_vehicles import (FINE, MODELS, PAINTS, SHARES, Light, SceneConfig, Vehicle, View,
                                     draw_vehicle, look, scene_light, scene_rng, window)
+from .camera import streak
 from .sequences import SCENE_CLASSES, SCENE_COLUMNS, Frames, Objects, Sequence, load_sequences
 
 _all_ = ["SceneConfig"]
@@ -374,7 +375,7 @@ class Scene:
             image = self._illuminate(image, *shining)
         step = (self.path[i] - self.path[max(i - 1, 0)])[:2] * 0.45  # the shutter is open for a little under half the time
         if np.linalg.norm(step) > 1.2:
-            image = cv2.filter2D(image, -1, _streak(step))
+            image = cv2.filter2D(image, -1, streak(step))
         if config.weather == "rainy":
             for share in (0.5, 0.3):
                 y, x = rng.integers(0, 200, 2)
@@ -435,16 +436,6 @@ def _reflect(backdrop: Backdrop, shape):
     share = (share[cut] * np.isinf(backdrop.depth[at]))[..., None]
     if share.size:
         backdrop.image[at] = backdrop.image[at] * (1 - share) + mirrored[cut] * share
-
-
-def _streak(step) -> np.ndarray:
-    "A kernel that smears along `step` (x, y pixels)."
-    size = int(np.ceil(np.abs(step).max())) // 2 * 2 + 3
-    kernel = np.zeros((size, size), np.uint8)
-    middle, half = (size - 1) / 2, np.asarray(step) / 2
-    ends = [tuple(int(v) for v in np.round((middle + sign * half) * 16)) for sign in (-1, 1)]
-    cv2.line(kernel, *ends, 255, 1, cv2.LINE_AA, 4)
-    return kernel.astype(np.float32) / kernel.sum()
 
 # %% ../nbs/10_scenes.ipynb #aed659bd
 class SceneFrames(Frames):
