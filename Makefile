@@ -2,6 +2,7 @@
 # make run DATA=cdnet ROOT=data/highway    the same on real video of a fixed camera
 # make run DATA=uavdt ROOT=data/uavdt      the same on real drone video
 # make test           chapters export to what is committed, their cells pass, tests pass, code is clean
+# make bench          speed of the mask methods, as ratios measured in one run
 # make lab            JupyterLab on this machine, with the chapters
 PYTHON ?= python3
 DATA ?= scenes
@@ -10,7 +11,7 @@ OUT ?= outputs/$(if $(filter cdnet,$(DATA)),$(notdir $(ROOT)),$(DATA))
 WORKERS ?= 1
 BIN := .venv/bin
 
-.PHONY: run test lint lab clean
+.PHONY: run test lint bench lab clean
 
 # torch first and pinned: an unpinned torch brings gigabytes of GPU packages where a CPU build is meant
 .venv/ready: settings.ini constraints.txt setup.py pyproject.toml
@@ -30,6 +31,11 @@ lint: .venv/ready
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest
+
+bench: .venv/ready
+	mkdir -p outputs/speed
+	$(BIN)/papermill nbs/experiments/speed.ipynb outputs/speed/notebook.ipynb --cwd nbs/experiments -k python3 -p out $(CURDIR)/outputs/speed -p frames 250 -p sequences_of_each 4
+	@$(BIN)/python -c "import pandas as pd; print(pd.read_csv('outputs/speed/tables/speed.csv').round(2).to_string(index=False))"
 
 lab: .venv/ready
 	$(BIN)/jupyter lab --ip 127.0.0.1 nbs

@@ -36,6 +36,13 @@ Names = Annotated[list[str] | None, typer.Option("--name", help="Only this seque
 FrameRange = Annotated[str | None, typer.Option("--frames", help="Only these official frames, for example 470-1200.")]
 
 
+def _assignments(texts: list[str] | None) -> dict:
+    "The values of `--set name=value`, read as YAML."
+    if odd := [s for s in texts or () if "=" not in s]:
+        raise ValueError(f"--set {odd[0]}: expected name=value")
+    return {k: yaml.safe_load(v) for k, v in (s.split("=", 1) for s in texts or ())}
+
+
 def _range(sequences, frames: str | None):
     "Each sequence between the two frame numbers of `first-last`."
     if not frames:
@@ -109,11 +116,12 @@ def masks(
     source: Source,
     root: Root,
     out: Out,
-    method: Annotated[str, typer.Option(help="One of METHODS: median, flow, ...")] = "median",
+    method: Annotated[str, typer.Option(help="median, flow, knn, boxes, import, ...; add +grabcut or +tracks.")] = "median",
     name: Names = None,
     frames: FrameRange = None,
     workers: Annotated[int, typer.Option(help="Sequences at a time.")] = 1,
     within_boxes: Annotated[bool, typer.Option(help="Cut each mask with the annotated boxes.")] = True,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Option of the method, as samples=100. Repeatable.")] = None,
     as_json: Json = False,
 ):
     "Foreground masks from video and boxes, one PNG per frame. Without annotation, use --no-within-boxes."
@@ -122,10 +130,9 @@ def masks(
     sequences = _range(load_sequences(source, root, names=name), frames)
     if within_boxes and not any(len(s.annotated) for s in sequences):
         raise ValueError(f"{root} has no annotated frame, so boxes cannot cut the masks; add --no-within-boxes")
-    write_masks(sequences, out, method, within_boxes, workers)
-    figures = {
-        s.name: mask_quality(s, foreground_masks(s, method, within_boxes)) for s in sequences if s.label_images is not None
-    }
+    write_masks(sequences, out, method, within_boxes, workers, **_assignments(set_))
+    labelled = [s[s.annotated] for s in sequences if s.label_images is not None and len(s.annotated)]
+    figures = {s.name: mask_quality(s, foreground_masks(s, "import", within_boxes, folder=out)) for s in labelled}
     if as_json:
         typer.echo(json.dumps({"out": str(out), "method": method, "quality": figures}))
     else:
@@ -255,9 +262,7 @@ def run(
     "Run a grid of notebooks; what is done is skipped. Ends with tables, plots and report.html."
     from spotnet.experiments import Grid, run_grid
 
-    if odd := [s for s in set_ or () if "=" not in s]:
-        raise ValueError(f"--set {odd[0]}: expected parameter=value")
-    checked = Grid.load(grid, **{k: yaml.safe_load(v) for k, v in (s.split("=", 1) for s in set_ or ())})
+    checked = Grid.load(grid, **_assignments(set_))
     if dry_run:
         typer.echo(checked.table().dropna(axis=1, how="all").to_string(index=False))
         return
@@ -320,6 +325,6 @@ def main() -> None:
     "Entry point: errors of the library become one line and exit code 2."
     try:
         app()
-    except (ValueError, ArithmeticError, OSError, subprocess.SubprocessError) as error:
+    except (ValueError, ArithmeticError, OSError, ImportError, subprocess.SubprocessError) as error:
         print(f"spotnet: {error}", file=sys.stderr)
         sys.exit(2)

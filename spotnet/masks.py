@@ -68,13 +68,13 @@ def _from_backgrounds(sequence: Sequence, backgrounds, first: int, prior: bool) 
         yield clean_mask(decide(odds, sequence.objects[i], prior))
 
 
-def _median(sequence: Sequence, first: int = 0, *, span: int = 600, samples: int = 60, prior: bool = True,
+def _median(sequence: Sequence, first: int = 0, *, span: int = None, samples: int = 60, prior: bool = True,
             shaking: bool = None) -> Iterator[np.ndarray]:
     """Change from the road that the boxes leave free; for a camera on a post, steady or shaking.
 
-    `span`: frames that share a background; `samples`: frames it is learnt from, kept in memory; `prior`: boxes raise the
-    odds inside them; `shaking`: register frames first, None: find out. Pixels that no frame shows free: see
-    `spotnet.background`."""
+    `span`: frames that share a background, by default 600, without annotation 2400; `samples`: frames it is learnt
+    from, kept in memory; `prior`: boxes raise the odds inside them; `shaking`: register frames first, None:
+    find out. Pixels that no frame shows free: see `spotnet.background`."""
     yield from _from_backgrounds(sequence, StandingBackgrounds(sequence, span, samples, shaking), first, prior)
 
 

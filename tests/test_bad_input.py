@@ -170,6 +170,50 @@ def masks_of_unknown_method(p):
     write_masks(load_sequences("images", p), p / "out", "magic")
 
 
+def own_frames(p):
+    picture(p / "frames" / "in000001.jpg")
+    (p / "made").mkdir()
+    return load_sequences("images", p / "frames"), p / "made"
+
+
+def imported_mask_with_grey(p):
+    sequences, made = own_frames(p)
+    cv2.imwrite(str(made / "in000001.png"), np.full((48, 64), 127, np.uint8))
+    write_masks(sequences, p / "result", "import", within_boxes=False, folder=str(made))
+
+
+def imported_mask_of_another_size(p):
+    sequences, made = own_frames(p)
+    cv2.imwrite(str(made / "in000001.png"), np.zeros((48, 60), np.uint8))
+    write_masks(sequences, p / "result", "import", within_boxes=False, folder=str(made))
+
+
+def imported_mask_in_colour(p):
+    sequences, made = own_frames(p)
+    cv2.imwrite(str(made / "in000001.png"), np.zeros((48, 64, 3), np.uint8))
+    write_masks(sequences, p / "result", "import", within_boxes=False, folder=str(made))
+
+
+def imported_mask_missing(p):
+    sequences, made = own_frames(p)
+    write_masks(sequences, p / "result", "import", within_boxes=False, folder=str(made))
+
+
+def tracks_without_identities(p):
+    sequences, _ = own_frames(p)
+    write_masks(sequences, p / "result", "knn+tracks", within_boxes=False)
+
+
+def unknown_refinement(p):
+    sequences, _ = own_frames(p)
+    write_masks(sequences, p / "out", "knn+sharper")
+
+
+def unknown_mask_option(p):
+    sequences, _ = own_frames(p)
+    write_masks(sequences, p / "out", "median", treshold=3)
+
+
 CASES = [  # what is broken, and words that the message must hold
     (missing_folder, ["nowhere", "no such folder", "Check the path"]),
     (empty_folder, ["no images sequence", "Check the folder"]),
@@ -195,6 +239,13 @@ CASES = [  # what is broken, and words that the message must hold
     (grid_with_unknown_stage, ["grid.yaml", "needs masks"]),
     (grid_that_builds_objects, ["grid.yaml", "no readable grid"]),
     (masks_of_unknown_method, ["'magic'", "median"]),
+    (imported_mask_with_grey, ["in000001.png", "127", "only 0", "Convert it"]),
+    (imported_mask_of_another_size, ["in000001.png", "60x48", "64x48"]),
+    (imported_mask_in_colour, ["in000001.png", "(48, 64, 3)", "one channel"]),
+    (imported_mask_missing, ["in000001.png", "no readable file"]),
+    (tracks_without_identities, ["no identities", "tracks"]),
+    (unknown_refinement, ["'sharper'", "grabcut"]),
+    (unknown_mask_option, ["treshold", "samples"]),
 ]
 
 
