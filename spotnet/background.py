@@ -211,8 +211,11 @@ class _Sample:
 
 
 def _sample(sequence: Sequence, index: int) -> _Sample:
-    objects = sequence.objects[index]
-    return _Sample(index, sequence.frames[index], Objects.empty() if objects is None else objects, sequence.ignored[index])
+    return _Sample(index, sequence.frames[index], _known(sequence.objects[index]), sequence.ignored[index])
+
+
+def _known(objects: Objects | None) -> Objects:
+    return Objects.empty() if objects is None else objects
 
 
 def _learn(samples: list, reference: Reference = None, margin: tuple = (0, 0), annotated: bool = True) -> Background:
@@ -274,8 +277,7 @@ def _revealing(sequence: Sequence, first: int, last: int, count: int) -> list[in
     small = height // 8 + 1, width // 8 + 1
 
     def free(i):
-        objects = sequence.objects[i]
-        return ~_around((Objects.empty() if objects is None else objects).boxes / 8, small, 0, 0.5)
+        return ~_around(_known(sequence.objects[i]).boxes / 8, small, 0, 0.5)
 
     seen, views = np.sum([free(i) for i in chosen], 0), np.stack([free(i) for i in rest])
     left = np.ones(len(rest), bool)
@@ -290,8 +292,14 @@ def _revealing(sequence: Sequence, first: int, last: int, count: int) -> list[in
 
 def _free(sequence: Sequence, i: int, shape: tuple) -> np.ndarray:
     "bool (H, W) of frame i: no box there."
-    objects = sequence.objects[i]
-    return box_mask(Objects.empty() if objects is None else objects, shape) == 0
+    return box_mask(sequence.objects[i], shape) == 0
+
+
+def _unmatched(sequence: Sequence, i: int, shape: tuple) -> np.ndarray:
+    "The evidence of a frame that could not be located: none, so its boxes are taken whole. Said, not silent."
+    warnings.warn(f"{sequence.name}: frame {sequence.numbers[i]} does not match the frames around it; its boxes are taken "
+                  "whole", stacklevel=3)
+    return np.zeros(shape[:2], np.float32)
 
 
 class StandingBackgrounds:
@@ -319,16 +327,15 @@ class StandingBackgrounds:
             s.matrix = np.eye(3) if s is key else reference.locate(s.image, ~s.covered)
         return _learn([s for s in samples if s.matrix is not None], reference, (width // 12, height // 12), self.annotated)
 
-    def evidence(self, i: int, image: np.ndarray, free: np.ndarray) -> np.ndarray:
-        "Log-odds float32 (H, W) of frame i; see `Background.evidence`."
+    def evidence(self, i: int, image: np.ndarray) -> np.ndarray:
+        "Log-odds float32 (H, W) of frame i, RGB uint8 (H, W, 3); see `Background.evidence`."
+        free = _free(self.sequence, i, image.shape)
         nearest = int(np.argmin([abs(i - c) for c in self.centres]))
         if self.moving:
             background = self.learn(nearest)
             matrix = background.locate(i, image, free)
             if matrix is None:
-                warnings.warn(f"{self.sequence.name}: frame {self.sequence.numbers[i]} does not match its stretch of video; "
-                              "its boxes are taken whole", stacklevel=2)
-                return np.zeros(free.shape, np.float32)
+                return _unmatched(self.sequence, i, image.shape)
             return background.evidence(image, free, matrix, self._step(background, i, matrix, free.shape))
         other = nearest + (1 if i > self.centres[nearest] else -1)
         if not 0 <= other < len(self.centres):
@@ -412,15 +419,13 @@ class FlyingBackgrounds:
         grid = (i // self.hop * self.hop + self.hop // 2) // self.stride
         return int(np.clip(grid, edge, last - edge)) * self.stride
 
-    def locate(self, i: int, image: np.ndarray, free: np.ndarray):
-        "The background of frame i and the matrix that takes it there, None where it does not match."
-        background = self.learn(self.key(i))
-        return background, background.locate(i, image, free)
-
-    def evidence(self, i: int, image: np.ndarray, free: np.ndarray) -> np.ndarray:
-        "Log-odds float32 (H, W) of frame i; see `Background.evidence`."
-        background, matrix = self.locate(i, image, free)
-        return np.zeros(free.shape, np.float32) if matrix is None else background.evidence(image, free, matrix)
+    def evidence(self, i: int, image: np.ndarray) -> np.ndarray:
+        "Log-odds float32 (H, W) of frame i, RGB uint8 (H, W, 3); see `Background.evidence`."
+        background, free = self.learn(self.key(i)), _free(self.sequence, i, image.shape)
+        matrix = background.locate(i, image, free)
+        if matrix is None:
+            return _unmatched(self.sequence, i, image.shape)
+        return background.evidence(image, free, matrix)
 
 
 def _shrunk(matrix: np.ndarray, x: float, y: float) -> np.ndarray:

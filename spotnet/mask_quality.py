@@ -20,9 +20,11 @@ def pixel_boxes(boxes: np.ndarray, shape: tuple) -> np.ndarray:
     return np.clip(np.round(boxes).astype(int), 0, (shape[1], shape[0]) * 2)
 
 
-def box_mask(objects: Objects, shape: tuple) -> np.ndarray:
-    "uint8 (H, W): 255 inside the boxes of a frame. `shape` is (H, W)."
+def box_mask(objects: Objects | None, shape: tuple) -> np.ndarray:
+    "uint8 (H, W): 255 inside the boxes of a frame, nowhere in a frame that is not annotated (None). `shape` is (H, W)."
     mask = np.zeros(shape[:2], np.uint8)
+    if objects is None:
+        return mask
     for x0, y0, x1, y1 in pixel_boxes(objects.boxes, mask.shape):
         mask[y0:y1, x0:x1] = 255
     return mask

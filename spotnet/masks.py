@@ -53,19 +53,13 @@ def clean_mask(mask: np.ndarray) -> np.ndarray:
 def cut_with_boxes(sequence: Sequence, masks) -> Iterator[np.ndarray]:
     "Masks uint8 (H, W), one per frame, with everything outside their frame's boxes set to 0."
     for mask, objects in zip(masks, sequence.objects, strict=True):
-        yield cv2.bitwise_and(mask, box_mask(Objects.empty() if objects is None else objects, mask.shape))
+        yield cv2.bitwise_and(mask, box_mask(objects, mask.shape))
 
 # %% ../nbs/20_masks.ipynb #b2a10d91
-def _free(sequence: Sequence, i: int, shape: tuple) -> np.ndarray:
-    objects = sequence.objects[i]
-    return box_mask(Objects.empty() if objects is None else objects, shape) == 0
-
-
 def _from_backgrounds(sequence: Sequence, backgrounds, first: int, prior: bool) -> Iterator[np.ndarray]:
     for i in range(first, len(sequence)):
         image = sequence.frames[i]
-        odds = backgrounds.evidence(i, image, _free(sequence, i, image.shape))
-        yield clean_mask(decide(odds, sequence.objects[i], prior))
+        yield clean_mask(decide(backgrounds.evidence(i, image), sequence.objects[i], prior))
 
 
 def _median(sequence: Sequence, first: int = 0, *, span: int = None, samples: int = 60, prior: bool = True,
@@ -188,8 +182,7 @@ def _lsbp(sequence: Sequence, first: int = 0) -> Iterator[np.ndarray]:
 def _boxes(sequence: Sequence, first: int = 0) -> Iterator[np.ndarray]:
     "The boxes themselves: the baseline to beat. A frame without annotation gives an empty mask."
     for i in range(first, len(sequence)):
-        objects = sequence.objects[i]
-        yield box_mask(Objects.empty() if objects is None else objects, sequence.size)
+        yield box_mask(sequence.objects[i], sequence.size)
 
 # %% ../nbs/20_masks.ipynb #07452454
 def _import(sequence: Sequence, first: int = 0, *, folder: str = None) -> Iterator[np.ndarray]:

@@ -54,7 +54,8 @@ def stops(sequence: Sequence, frames: int = 10, speed: float = 0.5) -> dict:
     """Where vehicles stand: {identity: [(first, last), ...]} in indices, last included.
 
     A vehicle stands while the centre of its box moves less than `speed` pixels a frame, measured over 5 frames, for at
-    least `frames` frames. Objects without identity (-1) are left out."""
+    least `frames` frames. That is motion in the picture: under a moving camera it finds what keeps its place in view.
+    Objects without identity (-1) are left out."""
     centres = {}
     for i, objects in enumerate(sequence.objects):
         if objects is not None:
