@@ -7,10 +7,20 @@ import pytest
 import torch
 
 from spotnet.detection import decode
-from spotnet.losses import center_l1_loss, focal_loss, segmentation_loss
+from spotnet.losses import Criterion, center_l1_loss, focal_loss, segmentation_loss
 from spotnet.masks import _farneback_mask, cut_with_boxes, foreground_masks
-from spotnet.model import Prediction, SpotNet, convert_reference, model_config
-from spotnet.samples import gaussian_radius
+from spotnet.model import Prediction, SpotNet, _our_name, convert_reference, model_config
+from spotnet.samples import (
+    MEAN,
+    REFERENCE,
+    STD,
+    AugmentConfig,
+    Geometry,
+    colour_matrix,
+    encode_targets,
+    gaussian_radius,
+    normalise,
+)
 from spotnet.sequences import ArrayFrames, Objects, Sequence
 
 ARRAYS = Path(__file__).parent / "parity"
@@ -24,13 +34,17 @@ def tensor(values):
     return torch.from_numpy(values.astype(np.float32) if values.dtype == np.float16 else values)
 
 
-@pytest.fixture(scope="module")
-def tiny():
+def reference_tiny():
     weights = arrays("model_tiny_weights")
     config, state = convert_reference({k: tensor(weights[k]) for k in weights.files})
     model = SpotNet(config)
     model.load_state_dict(state)
-    return model.eval()
+    return model
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return reference_tiny().eval()
 
 
 @pytest.mark.parametrize("case", "abc")
@@ -59,6 +73,67 @@ def test_gaussian_radius():
     assert np.array_equal(gaussian_radius(height, width), expected["radius_raw"])
 
 
+def test_windows_and_padding():
+    expected = arrays("target_primitives")
+    assert np.allclose(AugmentConfig().scales(), expected["crop_scales"])
+    for side, border in expected["border_128"]:
+        assert AugmentConfig().centre_range(side) == (border, side - border)
+    for side, padded in expected["pad127"]:
+        assert Geometry.fit((side, side), divisor=128, conventions=REFERENCE).size == (padded, padded)
+
+
+TARGETS = sorted({k.split("/")[0] for k in np.load(ARRAYS / "targets.npz").files})
+
+
+@pytest.mark.parametrize("case", TARGETS)
+def test_targets(case):
+    stored = {k.split("/")[1]: v for k, v in arrays("targets").items() if k.startswith(case + "/")}
+    size, width = tuple(stored["input_hw"].tolist()), int(stored["image_hw"][1])
+    scale = size[1] / stored["s"][0]
+    geometry = Geometry.view(stored["c"], scale, size, width if stored["flipped"] else None, REFERENCE)
+    straight = Geometry.view(stored["c"], scale, size, None, REFERENCE)
+    assert np.allclose(straight.pixels, stored["trans_input"], atol=1e-9)
+    boxes = stored["boxes_xywh"].astype(np.float32)
+    boxes[:, 2:] += boxes[:, :2]
+    found = encode_targets(geometry.boxes(boxes), stored["cls"], size, int(stored["num_classes"]), conventions=REFERENCE)
+    assert found.kept.tolist() == np.flatnonzero(stored["reg_mask"]).tolist()
+    assert np.array_equal(found.index, stored["ind"][found.kept])
+    assert np.abs(found.heatmap - stored["hm"]).max() < 1e-6
+    assert np.allclose(found.size, stored["wh"][found.kept], atol=1e-4, rtol=0)
+    assert np.allclose(found.offset, stored["reg"][found.kept], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("case", ["val_fix", "val_keep", "train_noaug", "train_coloraug"])
+def test_samples(case):
+    stored = arrays("warp_and_color")
+    image, expected = np.ascontiguousarray(stored["image_bgr_u8"][..., ::-1]), stored[f"{case}_input"][::-1]
+    size = expected.shape[1:]
+    if case.startswith("val"):
+        geometry = Geometry.fit(image.shape[:2], size if case == "val_fix" else None, 32, conventions=REFERENCE)
+    else:
+        geometry = Geometry.view(stored[f"{case}_c"], size[1] / stored[f"{case}_s"][0], size,
+                                 160 if case == "train_noaug" else None, REFERENCE)
+    assert geometry.size == size
+    # two grey levels: what versions of OpenCV differ by among themselves
+    assert np.abs(geometry.warp(stored["seg_u8"]) / 255 - stored[f"{case}_seg"][0]).max() <= 2.01 / 255
+    warped = geometry.warp(image)
+    if case != "train_coloraug":
+        assert np.abs(normalise(warped, MEAN, STD) - expected).max() <= 2.01 / 255 / min(STD)
+    else:  # the colour draws of this case are not stored: the change must be one affine map of the colours
+        flat = np.hstack([warped.reshape(-1, 3), np.ones((size[0] * size[1], 1))])
+        fitted = flat @ np.linalg.lstsq(flat, expected.reshape(3, -1).T, rcond=None)[0]
+        assert np.abs(fitted - expected.reshape(3, -1).T).max() < 2e-2
+
+
+def test_colour():
+    stored = arrays("warp_and_color")
+    image = stored["color_in"][..., ::-1].astype(np.float64)
+    changes = [(name.rstrip("_"), factor) for name, factor in zip(stored["color_order"].tolist(), stored["color_alphas"])]
+    change = colour_matrix(float((image @ [0.299, 0.587, 0.114]).mean()), changes, stored["color_lighting_alpha"])
+    found = image @ change[:, :3].T + change[:, 3]
+    assert np.abs(found - stored["color_out"][..., ::-1]).max() < 1e-5
+
+
 @pytest.mark.parametrize("case", ["focal_pos", "focal_nopos"])
 def test_focal_loss(case):
     expected = arrays("losses")
@@ -70,16 +145,55 @@ def test_focal_loss(case):
 
 
 @pytest.mark.parametrize("case", ["some", "none", "all"])
-def test_center_l1_loss(case):
-    expected = {k: tensor(arrays("losses")[f"reg_{case}/{k}"]) for k in ("output", "ind", "mask", "target")}
-    loss = center_l1_loss(expected["output"], expected["ind"], expected["mask"].bool(), expected["target"])
-    assert loss.item() == pytest.approx(float(arrays("losses")[f"reg_{case}/l1"]), rel=1e-5)
+@pytest.mark.parametrize(("form", "name"), [("l1", "l1"), ("smooth", "sl1"), ("relative", "norml1")])
+def test_center_l1_loss(case, form, name):
+    stored = {k: tensor(arrays("losses")[f"reg_{case}/{k}"]) for k in ("output", "ind", "mask", "target", f"{name}_grad")}
+    output = stored["output"].requires_grad_()
+    loss = center_l1_loss(output, stored["ind"], stored["mask"].bool(), stored["target"], form)
+    loss.backward()
+    assert loss.item() == pytest.approx(float(arrays("losses")[f"reg_{case}/{name}"]), rel=1e-5)
+    assert torch.allclose(output.grad, stored[f"{name}_grad"], atol=1e-6, rtol=1e-4)
 
 
 def test_segmentation_loss():
     expected = arrays("losses")
-    loss = segmentation_loss(tensor(expected["seg/logits"]), tensor(expected["seg/target"]))
+    logits = tensor(expected["seg/logits"]).requires_grad_()
+    loss = segmentation_loss(logits, tensor(expected["seg/target"]))
+    loss.backward()
     assert loss.item() == pytest.approx(float(expected["seg/loss"]), rel=1e-5)
+    assert torch.allclose(logits.grad, tensor(expected["seg/grad"]), atol=1e-8, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("mode", "dtype"), [("train", torch.float32), ("eval", torch.float32), ("train_f64", torch.float64)])
+def test_one_training_step(mode, dtype):
+    """Losses, the gradient of every parameter, and what batch norm remembers, on one batch through both stacks.
+
+    In float32 the stem adds its three colours in the order of the stored arrays, blue first: red first, the sum differs in
+    its last bit, one ReLU near zero switches, and some gradients move by a hundredth. In float64 the order is ours."""
+    stored, model = arrays("model_tiny_train"), reference_tiny().to(dtype).train()
+    images = tensor(arrays("model_tiny_eval")["a_input"]).flip(1).to(dtype)
+    if dtype == torch.float32:
+        images, stem = images.flip(1), model.stem[0][0].weight
+        stem.data = stem.data.flip(1).contiguous()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.train(mode != "eval")
+    batch = {"heatmap": tensor(stored["batch_hm"]), "index": tensor(stored["batch_ind"]),
+             "valid": tensor(stored["batch_reg_mask"]).bool(), "size": tensor(stored["batch_wh"]),
+             "offset": tensor(stored["batch_reg"]), "segmentation": tensor(stored["batch_seg_u8"]) / 255}
+    total, parts = Criterion()(model(images), batch)
+    total.backward()
+    for name, value in {"": total, "hm_": parts["heatmap"], "wh_": parts["size"], "off_": parts["offset"],
+                        "seg_": parts["segmentation"]}.items():
+        assert value.item() == pytest.approx(float(stored[f"{mode}_{name}loss"]), rel=1e-5)
+    own = {name: p.grad.norm().item() for name, p in model.named_parameters()}
+    expected = dict(zip(stored[f"{mode}_param_gradnorm_names"].tolist(), stored[f"{mode}_param_gradnorm"]))
+    expected = {_our_name(name): value for name, value in expected.items() if not np.isnan(value)}
+    assert own.keys() == expected.keys()
+    for name, value in expected.items():
+        assert own[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    for buffer in ("running_mean", "running_var") if mode != "eval" else ():
+        assert np.allclose(model.stem[0][1].get_buffer(buffer), stored[f"{mode}_after_pre.0.bn.{buffer}"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("case", ["random_1cls", "random_4cls", "random_K20", "sparse_lt_K"])
