@@ -26,6 +26,6 @@ setup(
     package_data={facts["lib_path"]: ["published/*.csv", "py.typed"]},
     python_requires=f">={facts['min_python']}",
     install_requires=lines("requirements"),
-    extras_require={"dev": lines("dev_requirements")},
+    extras_require={key.removesuffix("_requirements"): lines(key) for key in facts if key.endswith("_requirements")},
     entry_points={"console_scripts": lines("console_scripts")},
 )

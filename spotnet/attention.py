@@ -16,7 +16,7 @@ import torch
 
 from .detection import Detections, Detector
 from .evaluation import match_boxes
-from .model import Prediction
+from .model import Prediction, SpotNet
 
 # %% ../nbs/90_attention.ipynb #b77c5066
 def overlay(image: np.ndarray,  # RGB uint8 (H, W, 3)
@@ -63,6 +63,8 @@ class Maps:
     @torch.inference_mode()
     def __init__(self, detector: Detector, image: np.ndarray):
         self.detector, self.image = detector, image
+        if not isinstance(detector.model, SpotNet):
+            raise ValueError("another attention needs the network itself: give Detector the checkpoint, not an exported file")
         batch, self.geometry = detector.prepare([image])
         self.feature = detector.model.features(batch)[-1]
         self.own = detector.model.read(self.feature)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Json', 'Out', 'Source', 'Root', 'Names', 'FrameRange', 'doctor', 'scenes', 'masks', 'train', 'detect',
-           'evaluate', 'run', 'collect', 'status', 'convert', 'main']
+           'evaluate', 'run', 'collect', 'status', 'convert', 'export', 'main']
 
 # %% ../nbs/99_cli.ipynb #4b681a53
 import json
@@ -12,7 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import metadata, util
 from pathlib import Path
 from typing import Annotated
@@ -78,7 +78,7 @@ def doctor(as_json: Json = False):
         advice.append(f"several OpenCV distributions overwrite each other: pip uninstall {' '.join(installed[1:])}")
     for module, what, repair in (
         ("ray", "runs on several machines", "pip install ray"),
-        ("onnx", "export", "pip install onnx onnxruntime"),
+        ("onnx", "export", "pip install onnx onnxruntime onnxscript"),
         ("pybgs", "PAWCS and SuBSENSE masks", "apt-get install cmake g++ libopencv-dev; pip install bgslibrary"),
     ):
         parts[module] = "installed" if util.find_spec(module) else f"not installed ({what}): {repair}"
@@ -155,7 +155,7 @@ def train(
     batch: Annotated[int, typer.Option(help="Images per step.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 2e-3,
     seed: int = 0,
-    init: Annotated[Path | None, typer.Option(help="Start from the weights of this checkpoint.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Start from these weights: a checkpoint, or a reference .pth file.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML with any field of TrainConfig; options here come after it.")] = None,
     name: Names = None,
     frames: FrameRange = None,
@@ -191,10 +191,12 @@ def train(
 
 
 @app.command(epilog="Example: spotnet detect outputs/run/checkpoint/last street.mp4 --out outputs/street --video")
-def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or file.")],
+def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or file, or an exported .onnx file.")],
            material: Annotated[Path, typer.Argument(help="A video, or a folder of images or videos.")], out: Out,
            format: Annotated[str, typer.Option(help="csv, uadetrac, uavdt or coco.")] = "csv",
            score: Annotated[float, typer.Option(help="Leave out what scores less.")] = 0.05,
+           flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image; twice the time.")] = False,
+           zoom: Annotated[list[float] | None, typer.Option(help="Magnification to look at; repeat for several.")] = None,
            video: Annotated[bool, typer.Option("--video", help="Also write a video with the boxes drawn in.")] = False):
     "Find vehicles in a video or in pictures."
     from spotnet.attention import draw_boxes
@@ -204,7 +206,8 @@ def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or
     is_video = (
         material.suffix.lower() in VIDEOS or material.is_dir() and any(p.suffix.lower() in VIDEOS for p in material.rglob("*"))
     )
-    sequences, detector = load_sequences("video" if is_video else "images", material), Detector(checkpoint)
+    sequences = load_sequences("video" if is_video else "images", material)
+    detector = Detector(checkpoint, flip=flip, zooms=zoom or (1.0,))
     found = [
         detector.detect(s, lambda frames, s=s: tqdm(frames, total=len(s), desc=s.name, unit="frame", disable=None)).above(score)
         for s in sequences
@@ -293,32 +296,58 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of an experiment.
     typer.echo(runs[columns].to_json(orient="records") if as_json else runs[columns].to_string(index=False, na_rep=""))
 
 
-@app.command(epilog="Example: spotnet convert ctdet_coco_hg.pth outputs/coco.safetensors")
+@app.command(epilog="Examples: spotnet convert ctdet_coco_hg.pth outputs/coco.safetensors; "
+             "spotnet convert ctdet_coco_hg.pth outputs/start.safetensors --classes 1 --variant spotnet")
 def convert(
     reference: Annotated[Path, typer.Argument(help="Reference .pth file.")],
     out: Annotated[Path, typer.Argument(help="File to write.")],
+    classes: Annotated[int | None, typer.Option(help="Another number of classes than the file's.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Another variant: centernet, multitask, spotnet or spotnet_paper.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the layers that start at random.")] = 0,
+    as_json: Json = False,
 ):
-    "Reference CenterNet or SpotNet weights -> a checkpoint of this library."
-    import pickle
-
+    "Reference CenterNet or SpotNet weights -> a checkpoint of this library. What the file lacks starts at random and is named."
     import torch
 
-    from spotnet.model import CheckpointError, SpotNet, convert_reference, save_checkpoint
+    from spotnet.model import VARIANTS, SpotNet, read_weights, save_checkpoint, transfer
 
-    try:
-        content = torch.load(reference, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{reference}: not read ({str(error).splitlines()[0]}). Expected a PyTorch file that holds weights and nothing "
-            "that runs."
-        ) from error
-    config, state = convert_reference(content)
+    config, state = read_weights(reference)
+    if classes is not None:
+        config = replace(config, classes=classes)
+    if variant is not None:
+        if variant not in VARIANTS:
+            raise ValueError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
+        config = replace(config, **{"segmentation": True, "attention_heads": ("heatmap",), **VARIANTS[variant]})
+    torch.manual_seed(seed)
     model = SpotNet(config)
-    model.load_state_dict(state)
-    save_checkpoint(out, model, converted_from=reference.name)
-    typer.echo(
-        f"{sum(p.numel() for p in model.parameters()):,} parameters, {config.stacks} stacks, {config.classes} classes: {out}"
-    )
+    fresh = transfer(state, model, reference)
+    save_checkpoint(out, model, converted_from=reference.name, started_at_random=fresh)
+    parameters = sum(p.numel() for p in model.parameters())
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "parameters": parameters, "config": asdict(config), "started_at_random": fresh}))
+        return
+    for layer in fresh:
+        typer.echo(f"starts at random: {layer}")
+    typer.echo(f"{parameters:,} parameters, {config.stacks} stacks, {config.classes} classes: {out}")
+
+
+@app.command(epilog="Example: spotnet export outputs/run/checkpoint/best street.onnx --decode")
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or file.")],
+    out: Annotated[Path, typer.Argument(help="ONNX file to write.")],
+    decode: Annotated[bool, typer.Option("--decode", help="Also compute boxes: the output `detections`.")] = False,
+    top: Annotated[int, typer.Option(help="Boxes per image in `detections`.")] = 100,
+    as_json: Json = False,
+):
+    "A checkpoint -> an ONNX file for images of any size, compared with the checkpoint before it is written."
+    from spotnet.export import export_onnx
+    from spotnet.model import load_checkpoint
+
+    difference = export_onnx(load_checkpoint(checkpoint), out, decode, top)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "largest_difference": difference, "bytes": out.stat().st_size}))
+    else:
+        typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, differs from the checkpoint by at most {difference:.1e}")
 
 
 def main() -> None:

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['SIZES', 'VARIANTS', 'HEADS', 'STRIDE', 'ModelConfig', 'model_config', 'conv_block', 'Residual', 'residuals',
            'Hourglass', 'Prediction', 'SpotNet', 'CheckpointError', 'save_checkpoint', 'read_checkpoint',
-           'load_checkpoint', 'convert_reference', 'count_flops']
+           'load_checkpoint', 'convert_reference', 'read_reference', 'read_weights', 'transfer', 'count_flops']
 
 # %% ../nbs/40_model.ipynb #0d16ae48
+import copy
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # %% ../nbs/40_model.ipynb #02e812a0
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class ModelConfig:
     attention: str = "logit"  # what multiplies the features: "none", "logit" or "sigmoid" of the foreground map
     attention_pool: str = "max"  # how 4x4 pixels of the map become one cell: "max" or "average"
     attention_heads: tuple = ("heatmap",)  # which heads read the multiplied features
-    mean: tuple = (0.470, 0.447, 0.408)  # RGB, in units of 255: what normalises an image
-    std: tuple = (0.278, 0.274, 0.289)  # RGB, in units of 255
+    mean: tuple = (0.47026115, 0.44719302, 0.40789654)  # RGB, in units of 255: what normalises an image
+    std: tuple = (0.27809835, 0.27408164, 0.28863828)  # RGB, in units of 255
 
     def __post_init__(self):
         for f in fields(self):
@@ -176,14 +178,18 @@ class SpotNet(nn.Module):
         for head in self.heads:
             if config.segmentation:
                 head["segmentation"] = _segmentation_head(config)
-            nn.init.constant_(head["heatmap"][-1].bias, -2.19)
+            nn.init.constant_(head["heatmap"][-1].bias, -2.19)  # a probability of 0.1: the first steps see few false alarms
+        self.optimized = False  # by optimize_for_inference
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         "What the heads of each stack read: (B, feature_dim, H/4, W/4) per stack."
         divisor, (height, width) = self.config.divisor, images.shape[-2:]
         if height % divisor or width % divisor:
-            raise ValueError(f"input of {height}x{width} (height x width) does not divide by {divisor}; the nearest larger "
-                             f"size is {-height // divisor * -divisor}x{-width // divisor * -divisor}: pad the image to it")
+            larger = f"{-height // divisor * -divisor}x{-width // divisor * -divisor}"
+            smaller = f"{height // divisor * divisor}x{width // divisor * divisor}"
+            nearest = f"{larger} or {smaller}" if min(height, width) >= divisor else larger
+            raise ValueError(f"input of {height}x{width} (height x width) does not divide by {divisor}; the nearest sizes are "
+                             f"{nearest}. Geometry.fit(..., divisor={divisor}) pads an image.")
         x, features = self.stem(images), []
         for i in range(self.config.stacks):
             features.append(self.outlets[i](self.hourglasses[i](x)))
@@ -208,12 +214,50 @@ class SpotNet(nn.Module):
         pool = F.max_pool2d if self.config.attention_pool == "max" else F.avg_pool2d
         return pool(gate, STRIDE)
 
+    def train(self, mode: bool = True) -> "SpotNet":
+        "As in torch; a network made by `optimize_for_inference` refuses (RuntimeError)."
+        if mode and getattr(self, "optimized", False):
+            raise RuntimeError("this network was optimised for inference and cannot be trained; train the one it came from")
+        return super().train(mode)
+
+    def optimize_for_inference(self, compile: bool = False) -> "SpotNet":
+        """A copy that only answers: batch norm folded, earlier stacks' heads gone, channels last in memory.
+
+        `compile` adds `torch.compile`, which costs a minute at the first image of each size: for a GPU and long work; on
+        a CPU it did not pay. The copy can neither be trained nor saved; keep the original."""
+        fast = copy.deepcopy(self).eval()
+        _fold(fast)
+        for i in range(fast.config.stacks - 1):
+            fast.heads[i] = nn.ModuleDict()
+        fast = fast.to(memory_format=torch.channels_last).requires_grad_(False)
+        fast.optimized = True
+        if compile:
+            fast.compile()
+        return fast
+
     def forward(self, images: torch.Tensor) -> list[Prediction]:
         features = self.features(images)
         stacks = range(len(features)) if self.training else [len(features) - 1]
         return [self.read(features[i], i) for i in stacks]
 
-# %% ../nbs/40_model.ipynb #aa111040
+# %% ../nbs/40_model.ipynb #2e2fa5da
+def _fold(module: nn.Module) -> None:
+    "Batch norms into the convolutions before them, in place, all the way down."
+    for child in module.children():
+        _fold(child)
+    if isinstance(module, Residual):
+        pairs = [("conv1", "norm1"), ("conv2", "norm2")]
+    elif isinstance(module, nn.Sequential):
+        names = list(module._modules)
+        pairs = [(a, b) for a, b in zip(names, names[1:])
+                 if isinstance(module._modules[a], nn.Conv2d) and isinstance(module._modules[b], nn.BatchNorm2d)]
+    else:
+        pairs = []
+    for conv, norm in pairs:
+        module._modules[conv] = fuse_conv_bn_eval(module._modules[conv], module._modules[norm])
+        module._modules[norm] = nn.Identity()
+
+# %% ../nbs/40_model.ipynb #8809dcf8
 class CheckpointError(ValueError):
     "A file that is not a checkpoint of this library, or not one that fits."
 
@@ -221,6 +265,8 @@ class CheckpointError(ValueError):
 def save_checkpoint(path, model: SpotNet, **facts) -> Path:
     "Write model and configuration to a safetensors file, atomically. `facts` (anything JSON) go into its header."
     path = Path(path)
+    if model.optimized:
+        raise CheckpointError("this network was optimised for inference: its batch norms are gone. Save the one it came from.")
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {"format": "spotnet", "config": json.dumps(asdict(model.config)), "facts": json.dumps(facts)}
     half = path.with_name(path.name + f".{os.getpid()}.part")
@@ -260,7 +306,7 @@ def load_checkpoint(path, device="cpu") -> SpotNet:
         raise CheckpointError(f"{path}: weights and configuration disagree: {error}") from error
     return model.to(device).eval()
 
-# %% ../nbs/40_model.ipynb #8809dcf8
+# %% ../nbs/40_model.ipynb #6432e348
 _BLOCK = {"conv1": "conv1", "bn1": "norm1", "conv2": "conv2", "bn2": "norm2", "skip": "shortcut"}
 _LEVEL = {"up1": "skip", "low1": "down", "low2": "inner", "low3": "up"}
 _TOP = {"pre": "stem", "kps": "hourglasses", "cnvs": "outlets", "inters": "merge", "inters_": "join_input",
@@ -289,7 +335,8 @@ def convert_reference(state_dict: dict) -> tuple[ModelConfig, dict]:
     Any width, depth, number of stacks and classes; `{"state_dict": ...}` and the `module.` prefix are unwrapped.
     Raises `CheckpointError` for entries it cannot map, by name."""
     state = state_dict.get("state_dict", state_dict)
-    state = {k.removeprefix("module."): v for k, v in state.items()}
+    if odd := [k for k, v in state.items() if not isinstance(v, torch.Tensor)]:
+        raise CheckpointError(f"no state dict: {odd[0]!r} is no tensor. Expected weights by name, or {{'state_dict': weights}}.")
     ours = {new: value for old, value in state.items() if (new := _our_name(old)) is not None}
     for needed in ("stem.0.0.weight", "hourglasses.0.skip.0.conv1.weight", "heads.0.heatmap.1.weight"):
         if needed not in ours:
@@ -303,11 +350,13 @@ def convert_reference(state_dict: dict) -> tuple[ModelConfig, dict]:
         dims.append(ours[f"{level}down.0.conv1.weight"].shape[0])
         depth, level = depth + 1, level + "inner."
     modules.append(count(re.escape(level) + r"(\d+)\."))
-    segmentation = any(".segmentation." in k for k in ours)
+    foreground = ours.get("heads.0.segmentation.0.0.weight")
+    segmentation = foreground is not None
+    inner = foreground.shape[0] if segmentation and foreground.shape[0] != dims[0] else None
     config = ModelConfig(depth=depth, dims=tuple(dims), modules=tuple(modules), stacks=count(r"outlets\.(\d+)\."),
                          stem_dim=ours["stem.0.0.weight"].shape[0], feature_dim=ours["outlets.0.0.weight"].shape[0],
                          classes=ours["heads.0.heatmap.1.weight"].shape[0], segmentation=segmentation,
-                         attention="logit" if segmentation else "none")
+                         segmentation_dim=inner, attention="logit" if segmentation else "none")
     with torch.device("meta"):
         shapes = {k: v.shape for k, v in SpotNet(config).state_dict().items()}
     wrong = sorted({k for k in {*shapes, *ours} if k not in ours or k not in shapes or shapes[k] != ours[k].shape})
@@ -316,7 +365,43 @@ def convert_reference(state_dict: dict) -> tuple[ModelConfig, dict]:
     ours["stem.0.0.weight"] = ours["stem.0.0.weight"].flip(1).contiguous()  # BGR -> RGB
     return config, ours
 
-# %% ../nbs/40_model.ipynb #6432e348
+
+def read_reference(path) -> dict:
+    "What a reference `.pth` file holds, tensors and plain values only; CheckpointError for anything that would run code."
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a broken or hostile pickle may raise anything; all of it means the same to the caller
+        raise CheckpointError(f"{path}: not read ({(str(error).splitlines() or [type(error).__name__])[0]}). Expected a PyTorch "
+                              "file that holds weights and nothing that runs.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}. Expected a dictionary of weights.")
+    return content
+
+
+def read_weights(path) -> tuple[ModelConfig, dict]:
+    "Configuration and state dict of a checkpoint of ours, or of a reference `.pth` file."
+    if Path(path).is_dir() or Path(path).suffix in ("", ".safetensors"):
+        return read_checkpoint(path)[:2]
+    content = read_reference(path)
+    try:
+        return convert_reference(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def transfer(state: dict, model: SpotNet, source="the checkpoint") -> list[str]:
+    """Copy the entries of a state dict that fit a network by name and shape. Returns the layers, by name, that `source` does
+    not hold or holds in another shape (other classes, another head); they keep their values. CheckpointError if none fits."""
+    own = model.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise CheckpointError(f"{source}: none of its {len(state)} entries fits this network. Expected the same size of network.")
+    model.load_state_dict({**own, **fitting})
+    return sorted({k.rpartition(".")[0] for k in own if k not in fitting})
+
+# %% ../nbs/40_model.ipynb #cf662b49
 def count_flops(model: SpotNet, height: int, width: int) -> dict[str, float]:
     "Floating-point operations (2 per multiply-add) of the convolutions in one forward pass, by top-level part."
     totals, hooks = {}, []

@@ -7,7 +7,7 @@ __all__ = ['OURS', 'REFERENCE', 'MEAN', 'STD', 'Conventions', 'Geometry', 'Targe
            'AugmentConfig', 'colour_matrix', 'normalise', 'Samples', 'collate']
 
 # %% ../nbs/30_samples.ipynb #03ed60d3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +42,7 @@ class Geometry:
     matrix: np.ndarray  # float64 (2, 3): where boxes go
     size: tuple  # height, width of the input in pixels
     pixels: np.ndarray = None  # float64 (2, 3): where pixel centres go; None: with the boxes
+    resized: tuple = None  # height, width to which the image is brought before it is warped; None: at once
 
     @classmethod
     def view(cls, centre, scale: float, size: tuple, mirror: int = None, conventions: Conventions = OURS) -> "Geometry":
@@ -75,8 +76,13 @@ class Geometry:
         elif testing and scale == zoom:  # at its own scale
             centre = shown[1] // 2 / zoom, shown[0] // 2 / zoom
         else:
-            centre = width / 2, height / 2
-        return cls.view(centre, scale, size, conventions=conventions)
+            centre = shown[1] / 2 / zoom, shown[0] / 2 / zoom
+        view = cls.view(centre, scale, size, conventions=conventions)
+        if conventions.corners or zoom == 1:
+            return view
+        # the reference zooms to whole pixels first, and forgets the fraction that this lost
+        steps = cls.view(np.array(centre) * zoom, scale / zoom, size, conventions=conventions)
+        return replace(view, pixels=steps.pixels, resized=tuple(shown))
 
     @property
     def scale(self) -> float:
@@ -86,6 +92,8 @@ class Geometry:
     def warp(self, image: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
         "The image (H, W) or (H, W, 3) as the network sees it; zero beyond its border."
         pixels = self.pixels
+        if self.resized:
+            image = cv2.resize(image, self.resized[::-1], interpolation=interpolation)
         if pixels is None:
             pixels = self.matrix.copy()
             pixels[:, 2] += 0.5 * self.matrix[:, 0] + 0.5 * self.matrix[:, 1] - 0.5

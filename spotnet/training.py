@@ -23,11 +23,20 @@ from tqdm.auto import tqdm
 
 from .detection import Detector
 from .evaluation import evaluate
-from .losses import Criterion
-from .model import CheckpointError, SpotNet, model_config, read_checkpoint, save_checkpoint
-from .samples import AugmentConfig, Samples, collate
+from .losses import L1_FORMS, Criterion
+from .model import (CheckpointError, ModelConfig, SpotNet, model_config, read_checkpoint, read_weights, save_checkpoint,
+                           transfer)
+from .samples import AugmentConfig, Conventions, Samples, collate
 
 # %% ../nbs/80_training.ipynb #5f1afdea
+def _check_keys(values: dict, kind: type, what: str) -> None:
+    known = [f.name for f in fields(kind)]
+    for key in values:
+        if key not in known:
+            near = get_close_matches(key, known, 1)
+            raise ValueError(f"unknown {what} {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     "What determines a training run, apart from the data."
@@ -46,7 +55,9 @@ class TrainConfig:
     clip: float = 10.0  # largest norm of the gradient; 0: no clipping
     loss_weights: dict = field(default_factory=dict)  # any of LOSS_WEIGHTS
     augment: dict = field(default_factory=dict)  # fields of AugmentConfig to change
+    size_form: str = "l1"  # how sizes are compared, one of L1_FORMS
     ignore_regions: bool = True  # heatmap negatives and foreground do not count inside ignored regions
+    conventions: dict = field(default_factory=dict)  # fields of Conventions to change, to train as the published code does
     seed: int = 0  # of weights, order and augmentation
     workers: int = 0  # processes that prepare samples
     validate_every: int = 0  # epochs between validations; 0: only at the end
@@ -63,16 +74,16 @@ class TrainConfig:
             raise ValueError(f"steps and batch must be at least 1, got {self.steps} and {self.batch}")
         if self.crop and self.input_size is None:
             raise ValueError("crop needs input_size, the height and width of the windows")
+        if self.size_form not in L1_FORMS:
+            raise ValueError(f"size_form is {self.size_form!r}; expected one of {', '.join(L1_FORMS)}")
+        for name, kind in (("model", ModelConfig), ("augment", AugmentConfig), ("conventions", Conventions)):
+            _check_keys(getattr(self, name), kind, f"field of {name}")
         model_config(self.size, self.variant)
 
     @classmethod
     def from_dict(cls, values: dict) -> "TrainConfig":
         "From plain values; an unknown key is a ValueError naming the nearest known one."
-        known = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in known:
-                near = get_close_matches(key, known, 1)
-                raise ValueError(f"unknown training parameter {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        _check_keys(values, cls, "training parameter")
         return cls(**values)
 
     def network(self) -> SpotNet:
@@ -125,16 +136,6 @@ def _restore(folder: Path, model: SpotNet, optimiser, config: TrainConfig) -> di
     optimiser.load_state_dict(moments)
     return state
 
-def _start_from(path, model: SpotNet) -> None:
-    "Weights of another checkpoint; parts that it lacks or that differ in shape keep their random start and are printed."
-    weights, own = read_checkpoint(path)[1], model.state_dict()
-    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
-    if not fitting:
-        raise CheckpointError(f"{path}: none of its {len(weights)} entries fits this network. Expected the same size of network.")
-    if fresh := sorted({k.rsplit(".", 2)[0] for k in own if k not in fitting}):
-        print(f"started at random, because {path} does not hold them: {', '.join(fresh)}")
-    model.load_state_dict({**own, **fitting})
-
 # %% ../nbs/80_training.ipynb #ee9a5525
 class TrainResult(NamedTuple):
     "What a training run leaves."
@@ -146,7 +147,7 @@ class TrainResult(NamedTuple):
 
 def validate(model: SpotNet, sequences, config: TrainConfig, device=None) -> dict:
     "AP at `config.iou` and at 0.5 over annotated sequences, in percent."
-    detector = Detector(model, config.detect_size, device)
+    detector = Detector(model, config.detect_size, device, conventions=Conventions(**config.conventions))
     found = [detector.detect(s) for s in sequences]
     return {"AP": evaluate(config.protocol, sequences, found, config.iou).ap,
             "AP50": evaluate(config.protocol, sequences, found, 0.5).ap}
@@ -164,16 +165,16 @@ def train(
     Raises NonFiniteLoss, DataError and CheckpointError, each saying what to do."""
     out, accelerator = Path(out), Accelerator(mixed_precision=_precision())
     model = config.network()
-    if init is not None:
-        _start_from(init, model)
+    if init is not None and (fresh := transfer(read_weights(init)[1], model, init)):
+        print(f"{init} does not hold, so they start at random: {', '.join(fresh)}")
     if model.config.segmentation and masks is None:
         raise ValueError(f"variant {config.variant} learns a foreground map: pass masks= (make them with write_masks)")
     samples = Samples(sequences, masks if model.config.segmentation else None, config.input_size,
                       AugmentConfig(**config.augment), config.classes, config.crop, model.config.divisor, model.config.mean,
-                      model.config.std, config.seed, config.ignore_regions)
+                      model.config.std, config.seed, config.ignore_regions, Conventions(**config.conventions))
     model = model.to(accelerator.device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(model.parameters(), config.learning_rate)
-    criterion = Criterion(**config.loss_weights)
+    criterion = Criterion(config.size_form, **config.loss_weights)
     state = {"config": asdict(config), "epoch": 0, "step": 0, "best": None}
     last, history = out / "checkpoint" / "last", []
     if resume:

@@ -1,5 +1,6 @@
 """A table of broken inputs: each ends in one clear message that names the place and the remedy, and nothing is half-written."""
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,12 +8,17 @@ from pathlib import Path
 import cv2
 import nbformat
 import numpy as np
+import onnx
 import pytest
+import torch
 
+from spotnet.detection import Detector
 from spotnet.experiments import Grid
 from spotnet.masks import write_masks
+from spotnet.model import read_weights
 from spotnet.samples import Samples
 from spotnet.sequences import VideoFrames, load_sequences
+from spotnet.training import TrainConfig
 
 
 def picture(path: Path, shape=(48, 64, 3)) -> Path:
@@ -214,6 +220,41 @@ def unknown_mask_option(p):
     write_masks(sequences, p / "out", "median", treshold=3)
 
 
+class Trap:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def reference_that_runs_code(p):
+    torch.save({"state_dict": Trap(p / "out")}, p / "trap.pth")  # the table asserts that no `out` appears
+    read_weights(p / "trap.pth")
+
+
+def reference_of_nothing(p):
+    (p / "empty.pth").write_bytes(b"")
+    read_weights(p / "empty.pth")
+
+
+def onnx_of_nothing(p):
+    (p / "broken.onnx").write_bytes(b"not at all")
+    Detector(p / "broken.onnx", device="cpu")
+
+
+def onnx_of_another(p):
+    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "other", [x], [y])
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, ir_version=9, opset_imports=[opset]), p / "other.onnx")
+    Detector(p / "other.onnx", device="cpu")
+
+
+def training_parameter_misspelt(p):
+    TrainConfig.from_dict({"augment": {"colours": 0.1}})
+
+
 CASES = [  # what is broken, and words that the message must hold
     (missing_folder, ["nowhere", "no such folder", "Check the path"]),
     (empty_folder, ["no images sequence", "Check the folder"]),
@@ -234,6 +275,11 @@ CASES = [  # what is broken, and words that the message must hold
     (coco_without_images, ["a.json", "no COCO annotation", "images"]),
     (coco_box_of_zero_size, ["a.json", "annotation 7", "zero or negative size"]),
     (cdnet_frame_without_labels, ["frame 2 in only one", "Unpack"]),
+    (reference_that_runs_code, ["trap.pth", "nothing that runs"]),
+    (reference_of_nothing, ["empty.pth", "Expected a PyTorch file"]),
+    (onnx_of_nothing, ["broken.onnx", "not an ONNX file that can run here"]),
+    (onnx_of_another, ["other.onnx", "spotnet export"]),
+    (training_parameter_misspelt, ["'colours'", "did you mean 'colour'"]),
     (mask_of_another_shape, ["in000001.png", "48x48", "64x48"]),
     (grid_with_unknown_parameter, ["grid.yaml", "n.ipynb", "'ab'", "did you mean 'a'"]),
     (grid_with_unknown_stage, ["grid.yaml", "needs masks"]),

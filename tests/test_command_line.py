@@ -6,6 +6,7 @@ import sys
 import cv2
 import pandas as pd
 import pytest
+import torch
 
 from spotnet.scenes import SceneConfig, render_scenes
 
@@ -52,6 +53,31 @@ def test_train_detect_evaluate(work):
     (truth / "frames_gt_whole.txt").write_text("1,1,10,20,30,40,1,1,1\n")
     figures = json.loads(spotnet("evaluate", "uavdt", "--truth", truth, "--detections", work / "res", "--json"))
     assert figures["objects"] == 1 and figures["detections"] > 0 and 0 <= figures["AP"] <= 100
+
+
+def test_reference_weights_to_training_to_onnx(work):
+    "A published-style COCO file becomes a start for training, a trained network becomes ONNX, and both detect alike."
+    from test_parity import reference_state
+
+    state = reference_state((32, 32, 48, 64), (1, 1, 1, 1), 16, 32, 80, 1, foreground=False)
+    torch.save({"epoch": 1, "state_dict": {f"module.{k}": v for k, v in state.items()}}, work / "coco.pth")
+    said = json.loads(spotnet("convert", work / "coco.pth", work / "start.safetensors", "--classes", 1, "--variant", "spotnet",
+                              "--json"))
+    assert said["started_at_random"][0] == "heads.0.heatmap.1" and said["config"]["classes"] == 1
+    if not (work / "masks").exists():
+        test_masks(work)
+    train = ("train", "scenes", work / "scenes", "--masks", work / "masks", "--steps", 2, "--batch", 2)
+    assert "heads.0.heatmap.1" in spotnet(*train, "--out", work / "from_reference", "--init", work / "coco.pth")
+    checkpoint = work / "from_reference" / "checkpoint" / "last"
+    assert "differs from the checkpoint" in spotnet("export", checkpoint, work / "net.onnx", "--decode")
+    frames = {}
+    for name, file in (("torch", checkpoint), ("onnx", work / "net.onnx")):
+        spotnet("detect", file, work / "scenes" / "street" / "frames", "--out", work / name, "--score", 0.01)
+        frames[name] = pd.read_csv(work / name / "detections.csv")
+    assert len(frames["torch"]) == len(frames["onnx"]) > 0
+    assert abs(frames["torch"].score - frames["onnx"].score).max() < 1e-3
+    spotnet("detect", checkpoint, work / "scenes" / "street" / "frames", "--out", work / "twice", "--flip", "--zoom", 1,
+            "--zoom", 1.5)
 
 
 def test_masks_of_a_video_without_annotation(work):

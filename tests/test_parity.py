@@ -1,15 +1,26 @@
 """Arrays measured on the reference implementation; see tests/parity/README.md."""
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from spotnet.detection import decode
+from spotnet.detection import _highest_of_nine, decode, merge_mirrored
 from spotnet.losses import Criterion, center_l1_loss, focal_loss, segmentation_loss
 from spotnet.masks import _farneback_mask, cut_with_boxes, foreground_masks
-from spotnet.model import Prediction, SpotNet, _our_name, convert_reference, model_config
+from spotnet.model import (
+    CheckpointError,
+    Prediction,
+    SpotNet,
+    _our_name,
+    convert_reference,
+    model_config,
+    read_weights,
+    transfer,
+)
 from spotnet.samples import (
     MEAN,
     REFERENCE,
@@ -59,12 +70,105 @@ def test_network(tiny, case, stack):
         assert difference < 2e-5, ours
 
 
+def reference_state(dims, modules, stem, feature, classes, stacks, foreground=True):
+    "Random weights under the published names, for a network of any size."
+    state = {}
+
+    def conv(name, outputs, inputs, kernel, bias=False):
+        state[f"{name}.weight"] = torch.randn(outputs, inputs, kernel, kernel) * 0.05
+        if bias:
+            state[f"{name}.bias"] = torch.randn(outputs) * 0.05
+
+    def norm(name, n):
+        state.update({f"{name}.{k}": torch.rand(n) for k in ("weight", "bias", "running_mean", "running_var")})
+        state[f"{name}.num_batches_tracked"] = torch.tensor(7)
+
+    def block(name, inputs, outputs, stride=1):
+        for i, n in (("1", inputs), ("2", outputs)):
+            conv(f"{name}.conv{i}", outputs, n, 3)
+            norm(f"{name}.bn{i}", outputs)
+        if stride != 1 or inputs != outputs:
+            conv(f"{name}.skip.0", outputs, inputs, 1)
+            norm(f"{name}.skip.1", outputs)
+
+    def level(name, dims, modules):
+        for i in range(modules[0]):
+            block(f"{name}.up1.{i}", dims[0], dims[0])
+            block(f"{name}.low1.{i}", dims[0] if i == 0 else dims[1], dims[1], 2 if i == 0 else 1)
+            block(f"{name}.low3.{i}", dims[1], dims[0] if i == modules[0] - 1 else dims[1])
+        if len(dims) > 2:
+            level(f"{name}.low2", dims[1:], modules[1:])
+        for i in range(modules[1] if len(dims) == 2 else 0):
+            block(f"{name}.low2.{i}", dims[1], dims[1])
+
+    conv("pre.0.conv", stem, 3, 7)
+    norm("pre.0.bn", stem)
+    block("pre.1", stem, dims[0], 2)
+    for i in range(stacks):
+        level(f"kps.{i}", dims, modules)
+        conv(f"cnvs.{i}.conv", feature, dims[0], 3)
+        norm(f"cnvs.{i}.bn", feature)
+        for head, outputs in {"hm": classes, "wh": 2, "reg": 2}.items():
+            conv(f"{head}.{i}.0.conv", dims[0], feature, 3, True)
+            conv(f"{head}.{i}.1", outputs, dims[0], 1, True)
+        if foreground:
+            conv(f"seg.{i}.0.conv", dims[0], feature, 3, True)
+            conv(f"seg.{i}.2.conv", dims[0], dims[0], 3, True)
+            conv(f"seg.{i}.3", 1, dims[0], 1, True)
+    for i in range(stacks - 1):
+        block(f"inters.{i}", dims[0], dims[0])
+        for name, inputs in (("inters_", dims[0]), ("cnvs_", feature)):
+            conv(f"{name}.{i}.0", dims[0], inputs, 1)
+            norm(f"{name}.{i}.1", dims[0])
+    return state
+
+
 def test_full_network_has_the_published_entries():
     shapes = json.loads((ARRAYS / "hourglass_full_state_dict_shapes.json").read_text())
+    with torch.device("meta"):
+        written = reference_state((256, 256, 384, 384, 384, 512), (2, 2, 2, 2, 2, 4), 128, 256, 1, 2)
+    assert {k: list(v.shape) for k, v in written.items()} == {k: s for k, s in shapes.items() if not k.startswith("SqEx")}
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    assert sum(int(np.prod(s)) for k, s in shapes.items() if not k.endswith(buffers)) == 193_612_700
     with torch.device("meta"):
         config, state = convert_reference({k: torch.empty(s) for k, s in shapes.items()})
         own = SpotNet(model_config("hourglass104", "spotnet")).state_dict()
     assert config == model_config("hourglass104", "spotnet") and state.keys() == own.keys()
+    assert all(state[k].shape == own[k].shape for k in own)
+
+
+@pytest.mark.parametrize("size", [
+    {"dims": (24, 40), "modules": (1, 2), "stem": 8, "feature": 12, "classes": 4, "stacks": 1},
+    {"dims": (16, 24, 24, 40), "modules": (2, 1, 1, 3), "stem": 12, "feature": 20, "classes": 3, "stacks": 3},
+    {"dims": (16, 16, 32), "modules": (1, 1, 1), "stem": 8, "feature": 16, "classes": 80, "stacks": 2, "foreground": False},
+], ids=lambda s: f"depth{len(s['dims']) - 1}")
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_any_size_converts_and_runs(size, wrapped, tmp_path):
+    "The importer knows a network by its shapes alone: plain, or as a training run saved it."
+    state = reference_state(**size)
+    if wrapped:
+        state = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}, "optimizer": {"state": {}}}
+    torch.save(state, tmp_path / "reference.pth")
+    config, ours = read_weights(tmp_path / "reference.pth")
+    assert (config.dims, config.modules, config.stem_dim, config.feature_dim, config.classes, config.stacks) == tuple(
+        size[k] for k in ("dims", "modules", "stem", "feature", "classes", "stacks"))
+    assert config.segmentation == size.get("foreground", True)
+    model = SpotNet(config)
+    model.load_state_dict(ours)
+    with torch.no_grad():
+        [found] = model.eval()(torch.randn(1, 3, config.divisor, 2 * config.divisor))
+    assert found.heatmap.shape == (1, size["classes"], config.divisor // 4, config.divisor // 2)
+    other = SpotNet(replace(config, classes=size["classes"] + 1))
+    assert transfer(ours, other) == [f"heads.{i}.heatmap.1" for i in range(config.stacks)]
+
+
+def test_what_does_not_fit_is_named():
+    state = reference_state((16, 24), (1, 1), 8, 12, 1, 1)
+    for change, named in (({"fpn.weight": torch.zeros(1)}, "fpn.weight"),
+                          ({"kps.0.up1.0.conv1.weight": torch.zeros(2, 2, 3, 3)}, "hourglasses.0.skip.0.conv1.weight"),
+                          ({"best": 0.7}, "best")):
+        with pytest.raises(CheckpointError, match=re.escape(named)):
+            convert_reference({**state, **change})
 
 
 def test_gaussian_radius():
@@ -196,15 +300,79 @@ def test_one_training_step(mode, dtype):
         assert np.allclose(model.stem[0][1].get_buffer(buffer), stored[f"{mode}_after_pre.0.bn.{buffer}"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("case", ["random_1cls", "random_4cls", "random_K20", "sparse_lt_K"])
+def detections(case, offset="reg"):
+    stored = {k.split("/")[1]: v for k, v in arrays("decode").items() if k.startswith(case + "/")}
+    maps = Prediction(torch.logit(tensor(stored["hm"]).double()), tensor(stored["wh"]), tensor(stored["reg"]), None)
+    if offset is None:
+        maps = maps._replace(offset=torch.full_like(maps.offset, 0.5))
+    return stored, decode(maps, int(stored["K"]))
+
+
+@pytest.mark.parametrize("case", ["random_1cls", "random_4cls", "random_K20", "sparse_lt_K", "plateau"])
 def test_decode(case):
-    stored = arrays("decode")
-    heatmap = torch.logit(tensor(stored[f"{case}/hm"]).double(), 1e-12)  # stored as probabilities
-    found = decode(
-        Prediction(heatmap, tensor(stored[f"{case}/wh"]), tensor(stored[f"{case}/reg"]), None), int(stored[f"{case}/K"])
-    )
-    expected = tensor(stored[f"{case}/dets"])
-    assert (found - expected).abs()[expected[..., 4] > 0].max() < 1e-5  # the order of rows that score 0 is not defined
+    stored, found = detections(case)
+    expected = tensor(stored["dets"])
+    real = expected[..., 4] > 0  # the order of rows that score 0 is not defined
+    assert real.sum(1).tolist() == np.minimum(stored["num_peaks"], stored["K"]).tolist()
+    assert torch.equal(found[..., 4:][real], expected[..., 4:][real])
+    if case != "plateau":
+        assert (found - expected).abs()[real].max() < 1e-5
+        assert (detections(case, None)[1] - tensor(stored["dets_noreg"])).abs()[real].max() < 1e-5
+    else:  # nor is the order of equal scores: every row must be one of the reference's peaks, and none twice
+        w = stored["hm"].shape[-1]
+        column, row = stored["topk_ind"] % w, stored["topk_ind"] // w
+        peak = _highest_of_nine(tensor(stored["hm"])) == tensor(stored["hm"])
+        assert int((peak & (tensor(stored["hm"]) > 0)).sum()) == stored["num_peaks"].item()
+        assert peak[0, 0, row[0], column[0]].all() and len({tuple(r) for r in found[0].tolist()}) == int(stored["K"])
+
+
+@pytest.mark.parametrize("case", ["process_plain", "process_flip"])
+def test_decode_from_logits(case):
+    stored = {k.split("/")[1]: tensor(v) for k, v in arrays("decode").items() if k.startswith(case + "/")}
+    maps = Prediction(stored["hm_logits"], stored["wh"], stored["reg"], None)
+    found = decode(merge_mirrored(maps) if case == "process_flip" else maps)
+    assert torch.allclose(found[..., 4], stored["dets"][..., 4], atol=1e-6, rtol=0)
+    assert torch.equal(found[..., 5], stored["dets"][..., 5]) and (found - stored["dets"]).abs().max() < 1e-5
+
+
+POSTPROCESS = sorted({k.split("/")[0] for k in np.load(ARRAYS / "postprocess.npz").files if k.startswith(("keep", "fix"))})
+
+
+@pytest.mark.parametrize("case", POSTPROCESS)
+def test_boxes_return_to_the_image(case):
+    stored = {k.split("/")[1]: v for k, v in arrays("postprocess").items() if k.startswith(case + "/")}
+    mode, shape, zoom = case.split("_")
+    shape, zoom = tuple(int(n) for n in shape.split("x")), float(zoom.removeprefix("scale"))
+    size = tuple(stored["input_hw"].tolist())
+    geometry = Geometry.fit(shape, size if mode == "fix" else None, 128, zoom, REFERENCE, testing=True)
+    assert geometry.size == size
+    rows = stored["dets_out_grid"][0]
+    boxes = geometry.back(rows[:, :4] * 4)
+    for label in range(4):
+        expected, mine = stored[f"image_dets_cls{label}"], rows[:, 5] == label
+        assert np.allclose(boxes[mine], expected[:, :4], atol=1e-3)
+        assert np.array_equal(rows[mine, 4], expected[:, 4])
+
+
+@pytest.mark.parametrize("zoom", [1.0, 1.5])
+@pytest.mark.parametrize(("mode", "size"), [("keep", None), ("fix", (64, 64))])
+def test_image_before_the_network(mode, size, zoom):
+    stored = arrays("postprocess")
+    image = np.ascontiguousarray(stored["pre/image_bgr_u8"][..., ::-1])
+    geometry = Geometry.fit(image.shape[:2], size, 32, zoom, REFERENCE, testing=True)
+    upright, mirrored = stored[f"pre/{mode}_scale{zoom}_images"][:, ::-1]
+    found = normalise(geometry.warp(image), MEAN, STD)
+    assert np.abs(found - upright).max() <= 2.01 / 255 / min(STD)
+    assert np.abs(found[..., ::-1] - mirrored).max() <= 2.01 / 255 / min(STD)
+
+
+def test_the_best_of_all_classes_are_kept():
+    stored = arrays("postprocess")
+    rows = np.concatenate([np.pad(stored[f"merge/in_cls{c}"], ((0, 0), (0, 1)), constant_values=c) for c in range(4)])
+    best = rows[np.argsort(-rows[:, 4])][:100]
+    for c in range(4):
+        found, expected = best[best[:, 5] == c][:, :5], stored[f"merge/out_cls{c}"]
+        assert sorted(found.tolist()) == sorted(expected.tolist())
 
 
 def flow_pair(stored, first, second):
