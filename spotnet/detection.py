@@ -115,6 +115,7 @@ class Detector:
                  zooms: tuple = (1.0,),  # magnifications to look at; several are merged by soft-NMS
                  optimize: bool = True,  # run a copy with batch norm folded; False: the very network
                  autocast: torch.dtype = None,  # torch.bfloat16 for speed on a GPU that has it
+                 compile: bool = False,  # torch.compile, for long work on a GPU; with `optimize` only
                  conventions: Conventions = OURS):  # REFERENCE pads and counts pixels as the published code does
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if autocast is not None and self.device.type == "cpu":
@@ -122,7 +123,7 @@ class Detector:
         if not isinstance(model, SpotNet):
             model = OnnxNetwork(model, self.device) if Path(model).suffix == ".onnx" else load_checkpoint(model)
         if isinstance(model, SpotNet):
-            model = model.optimize_for_inference() if optimize and not model.optimized else model.eval()
+            model = model.optimize_for_inference(compile) if optimize and not model.optimized else model.eval()
             model = model.to(self.device)
         self.model, self.size, self.top, self.batch, self.clip = model, size, top, batch, clip
         self.flip, self.zooms, self.autocast, self.conventions = flip, tuple(zooms), autocast, conventions

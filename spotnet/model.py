@@ -373,8 +373,10 @@ def read_reference(path) -> dict:
     except FileNotFoundError:
         raise
     except Exception as error:  # a broken or hostile pickle may raise anything; all of it means the same to the caller
-        raise CheckpointError(f"{path}: not read ({(str(error).splitlines() or [type(error).__name__])[0]}). Expected a PyTorch "
-                              "file that holds weights and nothing that runs.") from error
+        foreign = re.search(r"GLOBAL (\S+)", str(error))  # what the pickle wanted to call
+        reason = f"it would run {foreign[1]}" if foreign else (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}: not read ({reason}). Expected a PyTorch file that holds weights and nothing that "
+                              "runs.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}. Expected a dictionary of weights.")
     return content

@@ -275,7 +275,7 @@ CASES = [  # what is broken, and words that the message must hold
     (coco_without_images, ["a.json", "no COCO annotation", "images"]),
     (coco_box_of_zero_size, ["a.json", "annotation 7", "zero or negative size"]),
     (cdnet_frame_without_labels, ["frame 2 in only one", "Unpack"]),
-    (reference_that_runs_code, ["trap.pth", "nothing that runs"]),
+    (reference_that_runs_code, ["trap.pth", "would run", "mkdir"]),
     (reference_of_nothing, ["empty.pth", "Expected a PyTorch file"]),
     (onnx_of_nothing, ["broken.onnx", "not an ONNX file that can run here"]),
     (onnx_of_another, ["other.onnx", "spotnet export"]),

@@ -70,6 +70,17 @@ def test_network(tiny, case, stack):
         assert difference < 2e-5, ours
 
 
+@pytest.mark.parametrize("stack", [0, 1])
+def test_network_without_attention(tiny, stack):
+    "A gate of ones is the reference with its attention switched off, which is plain CenterNet."
+    expected = arrays("model_tiny_eval")
+    images = tensor(expected["c_input"]).flip(1)
+    with torch.no_grad():
+        answer = tiny.read(tiny.features(images)[stack], stack, torch.ones(1, 1, 16, 16))
+    for ours, theirs in (("heatmap", "hm"), ("size", "wh"), ("offset", "reg")):
+        assert (getattr(answer, ours) - tensor(expected[f"c_noattention_stack{stack}_{theirs}"])).abs().max() < 2e-5, ours
+
+
 def reference_state(dims, modules, stem, feature, classes, stacks, foreground=True):
     "Random weights under the published names, for a network of any size."
     state = {}
