@@ -8,6 +8,7 @@ __all__ = ['FORMATS', 'Detections', 'write_detections', 'read_detections']
 # %% ../nbs/05_results.ipynb #eaa18795
 import json
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class Detections:
 _CORNERS = ("x0", "y0", "x1", "y1")
 
 # %% ../nbs/05_results.ipynb #38f51b94
-FORMATS = ("uadetrac", "uavdt", "coco", "csv")
+FORMATS = ("uadetrac", "uavdt", "coco", "csv", "yolo")
 
 
 def _image_ids(sequences) -> dict:
@@ -82,17 +83,20 @@ def write_detections(folder, detections, format: str = "csv", name: str = "SpotN
     "Write result files of one format (see the table) for a list of `Detections`; returns their paths. Atomic per file."
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    def lines(d, row):
+    def lines(d, first_pixel, row):
         order = np.lexsort((-d.scores, d.frames))
-        return "".join(row(i, int(d.frames[j]), d.boxes[j].astype(np.float64), d.scores[j]) for i, j in enumerate(order, 1))
-    def detrac(i, frame, b, score):
-        return f"{frame},{i},{b[0] + 1:.6g},{b[1] + 1:.6g},{b[2] - b[0]:.6g},{b[3] - b[1]:.6g},{score:.9g}\n"
-    def uavdt(i, frame, b, score):
-        return f"{frame},-1,{b[0]:.6g},{b[1]:.6g},{b[2] - b[0]:.6g},{b[3] - b[1]:.6g},{score:.9g},1,-1\n"
+        boxes = d.boxes[order].astype(np.float64)
+        sides = np.hstack([boxes[:, :2] + first_pixel, boxes[:, 2:] - boxes[:, :2]]).tolist()
+        return "".join(row(i, frame, f"{x!r},{y!r},{w!r},{h!r},{score:.9g}") for i, (frame, (x, y, w, h), score)
+                       in enumerate(zip(d.frames[order].tolist(), sides, d.scores[order].tolist()), 1))
     if format == "uadetrac":
-        texts = {f"{d.name}_Det_{name}.txt": lines(d, detrac) for d in detections}
+        texts = {f"{d.name}_Det_{name}.txt": lines(d, 1, lambda i, frame, box: f"{frame},{i},{box}\n") for d in detections}
     elif format == "uavdt":
-        texts = {f"{d.name}.txt": lines(d, uavdt) for d in detections}
+        texts = {f"{d.name}.txt": lines(d, 0, lambda i, frame, box: f"{frame},-1,{box},1,-1\n") for d in detections}
+    elif format == "yolo":
+        if sequences is None:
+            raise ValueError("YOLO rows are shares of the image: pass sequences=")
+        texts = _yolo_texts(detections, {s.name: s for s in sequences})
     elif format == "csv":
         table = pd.concat([d.to_frame() for d in detections]) if detections else Detections("", [], [], []).to_frame()
         texts = {"detections.csv": table.to_csv(index=False)}
@@ -107,22 +111,24 @@ def write_detections(folder, detections, format: str = "csv", name: str = "SpotN
     else:
         raise ValueError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
     for file, text in texts.items():
-        half = folder / f".{file}.part"
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        half = (folder / file).with_name(f".{Path(file).name}.part")
         half.write_text(text, encoding="utf-8")
         half.replace(folder / file)
     return [folder / file for file in texts]
 
 
-def read_detections(path, format: str = "csv", sequences=None) -> list[Detections]:
+def read_detections(path, format: str = "csv", sequences=None, repair: bool = False) -> list[Detections]:
     """Read result files of one format from a folder (or one file).
 
-    Raises `DataError` naming file and line for a malformed row or a box without size."""
+    Raises `DataError` naming file and line for a malformed row or a box without size; `repair` leaves boxes without size out
+    instead and warns how many they were."""
     path = Path(path)
     if not path.exists():
         raise DataError(path, "nothing there", f"{format} result files", "Check the path.")
     if format in ("uadetrac", "uavdt"):
         files = [path] if path.is_file() else sorted(path.glob("*_Det_*.txt" if format == "uadetrac" else "*.txt"))
-        found = [_read_text(f, re.sub(r"_Det_.*$", "", f.stem), 1.0 if format == "uadetrac" else 0.0) for f in files]
+        found = [_read_text(f, re.sub(r"_Det_.*$", "", f.stem), format == "uadetrac", repair) for f in files]
     elif format == "csv":
         file = path / "detections.csv" if path.is_dir() else path
         table = pd.read_csv(file)
@@ -149,6 +155,10 @@ def read_detections(path, format: str = "csv", sequences=None) -> list[Detection
             raise DataError(file, f"no COCO results for these sequences ({error!r})",
                             "a list of image_id, category_id, bbox, score", "Check the file and the annotation.") from error
         found = [Detections(n, a[:, 0], a[:, 1:5], a[:, 5], a[:, 6]) for n, r in rows.items() for a in [np.array(r)]]
+    elif format == "yolo":
+        if sequences is None:
+            raise ValueError("YOLO rows are shares of the image: pass sequences=")
+        found = [d for s in sequences if (d := _read_yolo(path, s, len(sequences) == 1)) is not None]
     else:
         raise ValueError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
     if not found:
@@ -156,12 +166,49 @@ def read_detections(path, format: str = "csv", sequences=None) -> list[Detection
     return found
 
 
-def _read_text(file: Path, name: str, first_pixel: float) -> Detections:
+def _read_text(file: Path, name: str, detrac: bool, repair: bool) -> Detections:
     rows = read_rows(file, 7, "frame,index,left,top,width,height,score")
-    if (flat := (rows[:, 4:6] <= 0).any(1)).any():
-        i = int(np.flatnonzero(flat)[0])
-        line = [n for n, text in enumerate(file.read_text().splitlines(), 1) if text.strip()][i]
-        raise DataError(f"{file}:{line}", f"a box of {rows[i, 4]:g}x{rows[i, 5]:g}", "width and height above 0",
-                        "Remove the row, or write the results again.")
-    corner = rows[:, 2:4] - first_pixel
+    flat, odd = (rows[:, 4:6] <= 0).any(1), (rows[:, 6] < 0) | (rows[:, 6] > 1)
+    if flat.any() and repair:
+        warnings.warn(f"{file}: {int(flat.sum())} of {len(rows)} boxes have no size and were left out", stacklevel=3)
+        rows, odd, flat = rows[~flat], odd[~flat], flat[~flat]
+    for bad, found, expected, remedy in (
+            (flat, "a box of {4:g}x{5:g}", "width and height above 0", "Remove the row, or read with repair=True."),
+            (odd & detrac, "a score of {6:g}", "one from 0 to 1", "Write scores as probabilities.")):
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            line = [n for n, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1) if text.strip()][row]
+            raise DataError(f"{file}:{line}", found.format(*rows[row]), expected, remedy)
+    corner = rows[:, 2:4] - detrac
     return Detections(name, rows[:, 0], np.hstack([corner, corner + rows[:, 4:6]]), rows[:, 6])
+
+
+def _yolo_texts(detections, sequences: dict) -> dict:
+    texts = {}
+    for d in detections:
+        sequence = sequences[d.name]
+        (height, width), names = sequence.size, dict(zip(sequence.numbers.tolist(), sequence.frames.names))
+        boxes = d.boxes.astype(np.float64) / [width, height, width, height]
+        shares = np.hstack([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]]).tolist()
+        for frame, label, (x, y, w, h), score in zip(d.frames.tolist(), d.labels.tolist(), shares, d.scores.tolist()):
+            file = f"{d.name}/{names[frame]}.txt"
+            texts[file] = texts.get(file, "") + f"{label} {x!r} {y!r} {w!r} {h!r} {score:.9g}\n"
+    return texts
+
+
+def _read_yolo(root: Path, sequence, alone: bool) -> Detections | None:
+    "From <root>/<sequence>/, its labels/ folder, or for a single sequence <root> itself; None where no file is."
+    places = [root / sequence.name, root / sequence.name / "labels", *([root, root / "labels"] if alone else [])]
+    (height, width), frames, parts = sequence.size, [], [np.zeros((0, 6))]
+    for number, name in zip(sequence.numbers.tolist(), sequence.frames.names):
+        for file in (place / f"{name}.txt" for place in places):
+            if file.is_file():
+                parts.append(read_rows(file, 6, "class x y width height score (predict with save_conf=True)", r"\s+")[:, :6])
+                frames.append(np.full(len(parts[-1]), number))
+                break
+    if not frames:
+        return None
+    rows = np.concatenate(parts)
+    half, centre, size = rows[:, 3:5] / 2, rows[:, 1:3], np.array([width, height])
+    boxes = np.hstack([(centre - half) * size, (centre + half) * size])
+    return Detections(sequence.name, np.concatenate(frames), boxes, rows[:, 5], rows[:, 0])

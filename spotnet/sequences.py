@@ -6,10 +6,11 @@
 __all__ = ['NO_REGIONS', 'IMAGES', 'VIDEOS', 'DETRAC_CLASSES', 'UAVDT_CLASSES', 'SCENE_CLASSES', 'SCENE_COLUMNS', 'READERS',
            'DataError', 'Objects', 'clip_boxes', 'read_image', 'Frames', 'FolderFrames', 'VideoFrames', 'ArrayFrames',
            'AbsentFrames', 'FramesView', 'Sequence', 'read_rows', 'boxes_from_rows', 'folder_frames', 'find_frames',
-           'published_table', 'boxes_from_labels', 'load_sequences', 'check_sequences']
+           'published_table', 'boxes_from_labels', 'load_sequences', 'sequence_names', 'check_sequences']
 
 # %% ../nbs/00_sequences.ipynb #e30959c3
 import configparser
+import csv
 import json
 import re
 from collections.abc import Iterator
@@ -307,26 +308,27 @@ class Sequence:
                        label_images=None if labels is None else read(labels, cv2.INTER_NEAREST))
 
 # %% ../nbs/00_sequences.ipynb #79eade00
-def read_rows(path, columns: int, names: str) -> np.ndarray:
-    "Comma-separated numbers, float64 (N, >= columns). `names` says in words what a row holds, for the error."
+def read_rows(path, columns: int, names: str, separator: str = ",") -> np.ndarray:
+    "Separated numbers, float64 (N, >= columns). `names` says in words what a row holds, for the error."
     path = Path(path)
     remedy = "Correct the row; nothing was read from this file."
+    try:
+        rows = pd.read_csv(path, sep=separator, header=None, dtype=np.float64, quoting=csv.QUOTE_NONE, encoding="utf-8")
+        rows = rows.to_numpy()
+    except pd.errors.EmptyDataError:
+        return np.zeros((0, columns))
+    except (ValueError, OSError):  # told below, with its line
+        rows = np.full((1, 0), np.nan)
+    if rows.shape[1] >= columns and np.isfinite(rows[:, :columns]).all():
+        return rows
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, f"no readable text ({error})", f"rows {names}", "Check the path and the file.") from error
-    if not text.strip():
-        return np.zeros((0, columns))
-    try:
-        rows = np.loadtxt(text.splitlines(), delimiter=",", ndmin=2, comments=None)
-    except ValueError:
-        rows = None
-    if rows is not None and rows.shape[1] >= columns and np.isfinite(rows).all():
-        return rows
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        cells = line.split(",")
+        cells = re.split(separator, line.strip())
         if len(cells) < columns:
             raise DataError(f"{path}:{number}", f"{len(cells)} columns", f"at least {columns}: {names}", remedy)
         for cell in cells[:columns]:
@@ -336,7 +338,8 @@ def read_rows(path, columns: int, names: str) -> np.ndarray:
                 sound = False
             if not sound:
                 raise DataError(f"{path}:{number}", f"{cell.strip()!r}", f"a number in each column: {names}", remedy)
-    return np.array([[float(c) for c in line.split(",")[:columns]] for line in text.splitlines() if line.strip()])
+    rows = [[float(c) for c in re.split(separator, line.strip())[:columns]] for line in text.splitlines() if line.strip()]
+    return np.array(rows).reshape(-1, columns)
 
 
 def boxes_from_rows(rows: np.ndarray, numbers: np.ndarray, path, first_pixel: float = 0.0, column: int = 2,
@@ -744,6 +747,17 @@ def load_sequences(source: str,  # one of READERS
         raise DataError(root, f"no sequence named {', '.join(absent)}", f"some of {', '.join(s.name for s in sequences)}",
                         "Check the names.")
     return sequences
+
+
+def sequence_names(source: str, root) -> list[str]:
+    "Names of the annotated sequences under `root`, sorted; of UA-DETRAC and UAVDT without reading the annotation."
+    if source == "uavdt":
+        return sorted(p.name.removesuffix("_gt_whole.txt") for p in _require(root, "the GT folder").rglob("*_gt_whole.txt"))
+    if source == "uadetrac" and Path(root).is_dir():
+        clips = {(_CLIP.match(p.stem) or {"name": p.stem})["name"]
+                 for p in Path(root).rglob("*.mp4") if any(p.parent.glob("gt*.txt"))}
+        return sorted({p.stem for p in Path(root).rglob("*.xml")} | clips)
+    return sorted(s.name for s in load_sequences(source, root))
 
 # %% ../nbs/00_sequences.ipynb #6a3a8878
 def check_sequences(sequences) -> pd.DataFrame:
