@@ -2,7 +2,7 @@
 # make run DATA=cdnet ROOT=data/highway    the same on real video of a fixed camera
 # make run DATA=uavdt ROOT=data/uavdt      the same on real drone video
 # make test           chapters export to what is committed, their cells pass, tests pass, code is clean
-# make bench          speed of masks, samples, decoding and the network, as ratios measured in one run
+# make bench          speed of masks, samples, decoding, the network and evaluation, as ratios measured in one run
 # make lab            JupyterLab on this machine, with the chapters
 PYTHON ?= python3
 DATA ?= scenes
@@ -34,7 +34,7 @@ test: .venv/ready lint
 
 bench: .venv/ready
 	mkdir -p outputs/speed
-	$(BIN)/papermill nbs/experiments/speed.ipynb outputs/speed/notebook.ipynb --cwd nbs/experiments -k python3 -p out $(CURDIR)/outputs/speed -p frames 250 -p sequences_of_each 4 -p repeats 5 -y "network_input: [512, 512]"
+	$(BIN)/papermill nbs/experiments/speed.ipynb outputs/speed/notebook.ipynb --cwd nbs/experiments -k python3 -p out $(CURDIR)/outputs/speed -p frames 250 -p sequences_of_each 4 -p repeats 5 -y "{network_input: [512, 512], coco_images: 2000, detections: 5600000}"
 	@$(BIN)/python -c "import glob, pandas as pd; [print(pd.read_csv(f).round(4).to_string(index=False)) for f in sorted(glob.glob('outputs/speed/tables/*.csv'))]"
 
 lab: .venv/ready

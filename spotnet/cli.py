@@ -226,29 +226,81 @@ def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or
     )
 
 
-@app.command(epilog="Example: spotnet evaluate uavdt --truth data/uavdt --detections results/ --json")
-def evaluate(protocol: Annotated[str, typer.Argument(help="uadetrac or uavdt.")],
+@app.command(epilog="Examples: spotnet evaluate uavdt --truth data/uavdt --detections results/ --json; "
+             "spotnet evaluate uadetrac --truth data/uadetrac --detections yolo/ --format yolo --against results/; "
+             "spotnet evaluate cdnet --truth data/highway --detections outputs/masks")
+def evaluate(protocol: Annotated[str, typer.Argument(help="uadetrac, uavdt, coco, or cdnet for masks.")],
              truth: Annotated[Path, typer.Option("--truth", help="Folder with the annotation.")],
-             detections: Annotated[Path, typer.Option("--detections", help="Folder with result files.")],
+             detections: Annotated[Path, typer.Option("--detections", help="Folder with result files, or of masks.")],
              iou: Annotated[float | None, typer.Option(help="Overlap that counts as a hit, instead of the protocol's.")] = None,
+             source: Annotated[str | None, typer.Option(help="Kind of data set, if not the protocol's own.")] = None,
+             format: Annotated[str | None, typer.Option(help="Of the result files: uadetrac, uavdt, coco, yolo or csv.")] = None,
+             repair: Annotated[bool, typer.Option("--repair", help="Leave out boxes without size instead of refusing.")] = False,
+             against: Annotated[Path | None, typer.Option(help="Other results of the same format to compare with.")] = None,
+             interval: Annotated[bool, typer.Option("--interval", help="Also the interval over sequences.")] = False,
+             errors: Annotated[Path | None, typer.Option(help="Folder for tables and pictures of the errors.")] = None,
+             audit: Annotated[Path | None, typer.Option(help="CSV file for the verdict on every detection.")] = None,
              strict: Annotated[bool, typer.Option("--strict", help="Fail if an annotated sequence has no result file.")] = False,
              as_json: Json = False):
     "Score result files by a benchmark's own rules. The sequences scored are those with a result file."
     from spotnet.evaluation import evaluate_files
 
-    result, missing = evaluate_files(protocol, truth, detections, iou)
+    if protocol == "cdnet":
+        from spotnet.mask_scores import evaluate_masks
+
+        table = evaluate_masks(load_sequences(source or "cdnet", truth), detections)
+        typer.echo(table.to_json(orient="records") if as_json else table.round(4).to_string(index=False))
+        return
+    options = {"iou": iou, "source": source, "format": format, "repair": repair}
+    result, missing = evaluate_files(protocol, truth, detections, **options)
     if missing:
         typer.echo(f"no result file for {len(missing)} annotated sequences: {', '.join(missing)}", err=True)
+    bounds = result.interval() if interval else None
     if as_json:
-        typer.echo(json.dumps({**json.loads(result.to_json()), "missing": missing}))
+        typer.echo(json.dumps({**json.loads(result.to_json(bounds)), "missing": missing}))
     else:
         typer.echo(result.to_frame().to_string(index=False, float_format="%.2f"))
         typer.echo(
-            f"{len(result.per_sequence)} sequences, {result.objects} objects, {result.detections} detections, "
-            f"{result.ignored} ignored"
+            f"{result.sequences} sequences, {result.objects} objects, {result.detections} detections, {result.ignored} ignored"
         )
+        if bounds:
+            typer.echo(f"95 % interval over {result.sequences} sequences: {bounds[0]:.2f} to {bounds[1]:.2f}")
+    if against:
+        from spotnet.comparison import compare_results
+
+        other, _ = evaluate_files(protocol, truth, against, **options)
+        typer.echo(str(compare_results(other, result, (str(against), str(detections)))), err=as_json)
+    if errors or audit:
+        _explain(protocol, truth, detections, options, errors, audit)
     if strict and missing:
         raise typer.Exit(1)
+
+
+def _explain(protocol, truth, detections, options, errors, audit) -> None:
+    "Write the verdict on every detection, and the errors as tables and pictures."
+    import pandas as pd
+
+    from spotnet.errors import figure_errors, find_errors
+    from spotnet.evaluation import audit as verdicts
+    from spotnet.evaluation import load_files
+
+    sequences, found, _ = load_files(protocol, truth, detections, options["source"], options["format"], options["repair"])
+    by_name = {d.name: d for d in found}
+    if audit:
+        audit.parent.mkdir(parents=True, exist_ok=True)
+        half = audit.with_name(f".{audit.name}.part")
+        pd.concat([verdicts(protocol, s, by_name[s.name], options["iou"]) for s in sequences]).to_csv(half, index=False)
+        half.replace(audit)
+    if errors:
+        errors.mkdir(parents=True, exist_ok=True)
+        known = find_errors(protocol, sequences, by_name, options["iou"])
+        known.summary().to_csv(errors / "errors.csv", index=False)
+        known.worst_frames(100).to_csv(errors / "worst_frames.csv", index=False)
+        for column in known.properties():
+            known.recall_by(column).to_csv(errors / f"recall_by_{column}.csv", index=False)
+        known.plot().savefig(errors / "errors.png", dpi=90)
+        if all(s.frames.available for s in sequences):
+            figure_errors(known, sequences).savefig(errors / "worst_frames.png", dpi=90)
 
 
 @app.command(epilog="Example: spotnet run nbs/experiments/highway.yaml --out outputs/highway --set steps=800")

@@ -9,6 +9,7 @@ __all__ = ['decode', 'merge_mirrored', 'soft_nms', 'OnnxNetwork', 'Detector', 'D
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -154,6 +155,23 @@ class Detector:
                 rows[:, :4] = clip_boxes(rows[:, :4], *shape[:2])
             results.append(rows[(rows[:, 2:4] > rows[:, :2]).all(1) & (rows[:, 4] > 0)])
         return results
+
+    def foreground(self, images, threshold="otsu") -> list:
+        """Foreground masks uint8 (H, W) of RGB images of one size, 0 or 255, from the network's foreground head.
+
+        Probabilities go back to the image's own pixels first, so nothing of the padding remains. `threshold`: a probability,
+        or "otsu", which finds one in each image. ValueError for a network without a foreground head."""
+        prediction, geometry = self.predict(images)
+        if prediction.attention is None:
+            raise ValueError("this network has no foreground head; use a variant with segmentation")
+        (height, width), masks = images[0].shape[:2], []
+        for chance in prediction.attention[:, 0].float().sigmoid().cpu().numpy():
+            grey = np.round(255 * geometry.unwarp(chance, (height, width))).astype(np.uint8)
+            if threshold == "otsu":
+                masks.append(cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1])
+            else:
+                masks.append(np.where(grey > 255 * threshold, 255, 0).astype(np.uint8))
+        return masks
 
     def __call__(self, images) -> list:
         "Detections of RGB images of one size, as in `boxes`."

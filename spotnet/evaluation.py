@@ -6,11 +6,11 @@
 __all__ = ['AP_FORMS', 'PROTOCOLS', 'VERDICTS', 'COCO_FIGURES', 'box_iou', 'match_boxes', 'average_precision', 'Protocol',
            'covered_share', 'keep_detections', 'trim_trajectories', 'Judgement', 'rules_of', 'overlapping_pairs',
            'judge', 'audit', 'SequencePool', 'draw_sequences', 'Result', 'by_sequence', 'evaluate', 'coco_figures',
-           'evaluate_files']
+           'load_files', 'evaluate_files', 'rule_worth', 'beside_published']
 
 # %% ../nbs/70_evaluation.ipynb #9636a12c
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,7 +18,7 @@ import pandas as pd
 from hotcoco import COCO, COCOeval
 
 from .results import Detections, read_detections
-from .sequences import Sequence, load_sequences, sequence_names
+from .sequences import Sequence, load_sequences, published_table, sequence_names
 
 # %% ../nbs/70_evaluation.ipynb #bf6faa88
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -332,6 +332,7 @@ class Result:
     ignored: int  # dropped by the ignore rule
     extra: dict = field(default_factory=dict)  # further figures by name (COCO's twelve)
     parts: dict = field(default_factory=dict, repr=False)  # name -> scores, hits (by falling score), number of objects
+    sequences: int = 0  # scored: without their number no figure means anything
 
     def interval(self, level: float = 0.95, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
         "Bounds of AP under other draws of as many sequences (percentile bootstrap); NaN with fewer than two sequences."
@@ -413,7 +414,8 @@ def evaluate(protocol,  # "uadetrac", "uavdt" or "coco", or a Protocol of your o
     ap, recall, precision = pooled(parts)
     return Result(protocol if isinstance(protocol, str) else "own rules", iou, ap, recall, precision,
                   {n: pooled([n])[0] for n in parts}, {value: pooled(names)[0] for value, names in members.items()},
-                  sum(p[2] for p in parts.values()), sum(len(p[0]) for p in parts.values()), dropped, parts=parts)
+                  sum(p[2] for p in parts.values()), sum(len(p[0]) for p in parts.values()), dropped, parts=parts,
+                  sequences=len(parts))
 
 # %% ../nbs/70_evaluation.ipynb #f7e0294c
 COCO_FIGURES = (
@@ -433,7 +435,10 @@ COCO_FIGURES = (
 
 
 def coco_figures(truth: dict, rows: np.ndarray) -> dict:
-    "COCO's twelve box figures in percent; `truth` is a COCO data set, `rows` (N, 7) image, x, y, w, h, score, category."
+    """COCO's twelve box figures in percent, NaN where no object is of the size asked for.
+
+    `truth` is a COCO data set, `rows` (N, 7) image, x, y, w, h, score, category. The engine (hotcoco) stands behind this
+    function alone; it gives what pycocotools gives."""
     engine = COCO()
     engine.dataset = truth
     engine.createIndex()
@@ -442,8 +447,8 @@ def coco_figures(truth: dict, rows: np.ndarray) -> dict:
     run = COCOeval(engine, engine.loadRes(rows), "bbox")
     run.evaluate()
     run.accumulate()
-    run.summarize()
-    return {name: 100 * float(value) for name, value in zip(COCO_FIGURES, run.stats)}
+    run.summary_lines()  # computes what `stats` holds, without printing it
+    return {name: 100 * float(value) if value >= 0 else float("nan") for name, value in zip(COCO_FIGURES, run.stats)}
 
 
 def _evaluate_coco(sequences, by_name) -> Result:
@@ -466,9 +471,23 @@ def _evaluate_coco(sequences, by_name) -> Result:
     figures = coco_figures(truth, rows)
     nothing = np.zeros(0)
     objects = sum(1 - a["iscrowd"] for a in annotations)
-    return Result("coco", 0.5, figures["AP"], nothing, nothing, {}, {}, objects, len(rows), 0, figures)
+    return Result("coco", 0.5, figures["AP"], nothing, nothing, {}, {}, objects, len(rows), 0, figures, sequences=len(sequences))
 
 # %% ../nbs/70_evaluation.ipynb #c4419ee3
+def load_files(protocol: str, truth, detections, source: str = None, format: str = None, repair: bool = False) -> tuple:
+    "The annotated sequences that have a result file, their `Detections`, and the names of the others; see `evaluate_files`."
+    source = source or protocol
+    format = format or (protocol if protocol in PROTOCOLS else "csv")
+    sequences = load_sequences(source, truth) if format in ("coco", "yolo") else None
+    known = sorted(s.name for s in sequences) if sequences else sequence_names(source, truth)
+    found = read_detections(detections, format, sequences, repair)
+    names = {d.name for d in found}
+    if not names & set(known):
+        raise ValueError(f"{detections}: none of {', '.join(sorted(names))} is annotated under {truth}")
+    sequences = sequences or load_sequences(source, truth, names=[n for n in known if n in names])
+    return [s for s in sequences if s.name in names], found, [n for n in known if n not in names]
+
+
 def evaluate_files(protocol: str, truth, detections, iou: float = None,
                    source: str = None,  # how to read the truth, one of READERS; None: as the protocol's own data set
                    format: str = None,  # of the result files, one of FORMATS; None: the protocol's own
@@ -477,14 +496,51 @@ def evaluate_files(protocol: str, truth, detections, iou: float = None,
 
     The files may be those of another detector (`format="yolo"` or `"coco"`): the rules stay the protocol's. `repair` leaves
     boxes without size out instead of refusing the file."""
-    source = source or protocol
-    format = format or (protocol if protocol in PROTOCOLS else "csv")
-    known = sequence_names(source, truth)
-    sequences = load_sequences(source, truth) if format in ("coco", "yolo") else None
-    found = read_detections(detections, format, sequences, repair)
-    names = {d.name for d in found}
-    if not names & set(known):
-        raise ValueError(f"{detections}: none of {', '.join(sorted(names))} is annotated under {truth}")
-    wanted = [n for n in known if n in names]
-    scored = [s for s in sequences if s.name in names] if sequences else load_sequences(source, truth, names=wanted)
-    return evaluate(protocol, scored, found, iou), [n for n in known if n not in names]
+    sequences, found, missing = load_files(protocol, truth, detections, source, format, repair)
+    return evaluate(protocol, sequences, found, iou), missing
+
+# %% ../nbs/70_evaluation.ipynb #52961403
+def rule_worth(protocol, sequences, detections) -> pd.DataFrame:
+    "AP of the same detections under the protocol, and with one rule changed at a time; `change` is the difference."
+    rules, by_name = rules_of(protocol), by_sequence(sequences, detections)
+    def moved(corner, far):
+        step = np.float32([corner, corner, far, far])
+        return {n: replace(d, boxes=d.boxes + step) for n, d in by_name.items()}
+    changes = [("the protocol", {}, by_name), ("IoU 0.5", {"iou": 0.5}, by_name), ("IoU 0.75", {"iou": 0.75}, by_name),
+               ("nothing ignored", {"ignore": "none"}, by_name), ("ignored: half covered", {"ignore": "covered"}, by_name),
+               ("ignored: strictly inside", {"ignore": "inside"}, by_name),
+               ("trajectories not trimmed", {"trim": False}, by_name), ("boxes not clamped", {"clamp": False}, by_name),
+               ("annotation not rounded", {"whole": False}, by_name),
+               ("boxes one pixel right and down", {}, moved(1, 1)), ("boxes one pixel wider and taller", {}, moved(0, 1)),
+               ("scores below 0.05 left out", {"floor": 0.05}, by_name), ("scores below 0.3 left out", {"floor": 0.3}, by_name),
+               ("11-point AP", {"form": "11"}, by_name), ("101-point AP", {"form": "101"}, by_name),
+               ("AP from a threshold sweep", {"form": "sweep"}, by_name)]
+    rows = [{"rule": name, "AP": evaluate(replace(rules, **change), sequences, d).ap} for name, change, d in changes
+            if not change or replace(rules, **change) != rules]
+    table = pd.DataFrame(rows)
+    return table.assign(change=table.AP - table.AP[0])
+
+# %% ../nbs/70_evaluation.ipynb #827e3298
+_PUBLISHED = {"uadetrac": ("detrac", "detrac_sequences"), "uavdt": ("uavdt", "uavdt_sequences")}
+
+
+def beside_published(protocol: str, results: dict) -> pd.DataFrame:
+    """Published results of a benchmark and ours ({name: Result}), best first.
+
+    `origin` is "published" or "measured here"; `comparable` says why ours is not, if it is not."""
+    if protocol not in _PUBLISHED:
+        raise ValueError(f"nothing is published for {protocol!r}; expected one of {', '.join(_PUBLISHED)}")
+    table, listed = (published_table(name) for name in _PUBLISHED[protocol])
+    official = set(listed.loc[listed.split == "test", "name"])
+    rows = table.assign(origin="published", sequences=len(official), comparable="yes").to_dict("records")
+    subsets = [c for c in table if c not in ("model", "overall", "source")]
+    for name, result in results.items():
+        here, reasons = set(result.parts), []
+        if here != official:
+            reasons.append(f"{len(here & official)} of {len(official)} test sequences, {len(here - official)} others")
+        if result.protocol != protocol or result.iou != PROTOCOLS[protocol].iou:
+            reasons.append(f"rules: {result.protocol} at IoU {result.iou:g}")
+        rows.append({"model": name, "overall": result.ap, **{s: result.per_attribute.get(s) for s in subsets}, "source": "",
+                     "origin": "measured here", "sequences": len(here), "comparable": "; ".join(reasons) or "yes"})
+    table = pd.DataFrame(rows).astype({"overall": float})
+    return table.sort_values("overall", ascending=False, kind="stable", ignore_index=True)

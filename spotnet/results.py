@@ -105,8 +105,8 @@ def write_detections(folder, detections, format: str = "csv", name: str = "SpotN
             raise ValueError("COCO results name images by id: pass sequences=")
         ids = _image_ids(sequences)
         rows = [{"image_id": ids[d.name, int(f)], "category_id": int(c) + 1, "score": float(s),
-                 "bbox": [float(b[0]), float(b[1]), float(b[2] - b[0]), float(b[3] - b[1])]}
-                for d in detections for f, b, s, c in zip(d.frames, d.boxes, d.scores, d.labels)]
+                 "bbox": [b[0], b[1], b[2] - b[0], b[3] - b[1]]}
+                for d in detections for f, b, s, c in zip(d.frames, d.boxes.tolist(), d.scores, d.labels)]
         texts = {"detections.json": json.dumps(rows)}
     else:
         raise ValueError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")

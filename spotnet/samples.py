@@ -91,13 +91,21 @@ class Geometry:
 
     def warp(self, image: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
         "The image (H, W) or (H, W, 3) as the network sees it; zero beyond its border."
-        pixels = self.pixels
         if self.resized:
             image = cv2.resize(image, self.resized[::-1], interpolation=interpolation)
-        if pixels is None:
-            pixels = self.matrix.copy()
-            pixels[:, 2] += 0.5 * self.matrix[:, 0] + 0.5 * self.matrix[:, 1] - 0.5
-        return cv2.warpAffine(image, pixels, self.size[::-1], flags=interpolation)
+        return cv2.warpAffine(image, self._pixel_matrix(), self.size[::-1], flags=interpolation)
+
+    def _pixel_matrix(self) -> np.ndarray:
+        "Where the image's pixel centres go."
+        if self.pixels is not None:
+            return self.pixels
+        pixels = self.matrix.copy()
+        pixels[:, 2] += 0.5 * self.matrix[:, 0] + 0.5 * self.matrix[:, 1] - 0.5
+        return pixels
+
+    def unwarp(self, values: np.ndarray, shape: tuple) -> np.ndarray:
+        "A map (H, W) of the network's input in the pixels of the image, `shape` (height, width); what it saw nothing of is 0."
+        return cv2.warpAffine(values, self._pixel_matrix(), shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
         "Source boxes (N, 4) in input pixels, not clipped."

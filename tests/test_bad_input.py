@@ -14,10 +14,12 @@ import torch
 
 from spotnet.detection import Detector
 from spotnet.experiments import Grid
+from spotnet.mask_scores import evaluate_masks
 from spotnet.masks import write_masks
 from spotnet.model import read_weights
+from spotnet.results import read_detections
 from spotnet.samples import Samples
-from spotnet.sequences import VideoFrames, load_sequences
+from spotnet.sequences import ArrayFrames, Objects, Sequence, VideoFrames, load_sequences
 from spotnet.training import TrainConfig
 
 
@@ -220,6 +222,64 @@ def unknown_mask_option(p):
     write_masks(sequences, p / "out", "median", treshold=3)
 
 
+def detrac_results(p, rows, name="MVI_1_Det_a.txt"):
+    (p / name).write_bytes(rows if isinstance(rows, bytes) else rows.encode())
+    read_detections(p, "uadetrac")
+
+
+def results_with_words(p):
+    detrac_results(p, "1,1,5,5,10,10,.5\n1,2,5,5,wide,10,.5\n")
+
+
+def results_cut_short(p):
+    detrac_results(p, "1,1,5,5,10,10,.5\n1,2,5,5\n")
+
+
+def results_without_size(p):
+    detrac_results(p, "1,1,5,5,10,10,.5\n1,2,5,5,0,10,.5\n")
+
+
+def results_with_odd_score(p):
+    detrac_results(p, "1,1,5,5,10,10,1.5\n")
+
+
+def results_that_are_binary(p):
+    detrac_results(p, bytes(range(128, 256)))
+
+
+def results_of_nothing(p):
+    detrac_results(p, "1,1,5,5,10,10,.5\n", "readme.txt")
+
+
+def results_without_a_column(p):
+    (p / "detections.csv").write_text("sequence,frame,x0,y0,x1,y1\na,1,0,0,5,5\n")
+    read_detections(p, "csv")
+
+
+def one_frame():
+    return Sequence("s", ArrayFrames(np.zeros((1, 48, 64, 3), np.uint8)), [Objects.empty()])
+
+
+def coco_results_of_another(p):
+    (p / "detections.json").write_text('[{"image_id": 77, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.5}]')
+    read_detections(p, "coco", [one_frame()])
+
+
+def coco_results_cut_short(p):
+    (p / "detections.json").write_text('[{"image_id": 1, "category_id": 1, "bbox": [0, 0')
+    read_detections(p, "coco", [one_frame()])
+
+
+def yolo_without_scores(p):
+    (p / "s").mkdir()
+    (p / "s" / "000001.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    read_detections(p, "yolo", [one_frame()])
+
+
+def mask_scores_without_labels(p):
+    evaluate_masks([one_frame()], p)
+
+
 class Trap:
     def __init__(self, path):
         self.path = path
@@ -275,6 +335,17 @@ CASES = [  # what is broken, and words that the message must hold
     (coco_without_images, ["a.json", "no COCO annotation", "images"]),
     (coco_box_of_zero_size, ["a.json", "annotation 7", "zero or negative size"]),
     (cdnet_frame_without_labels, ["frame 2 in only one", "Unpack"]),
+    (results_with_words, ["MVI_1_Det_a.txt:2", "'wide'", "a number"]),
+    (results_cut_short, ["MVI_1_Det_a.txt:2", "4 columns", "at least 7"]),
+    (results_without_size, ["MVI_1_Det_a.txt:2", "0x10", "repair"]),
+    (results_with_odd_score, ["MVI_1_Det_a.txt:1", "a score of 1.5", "from 0 to 1"]),
+    (results_that_are_binary, ["MVI_1_Det_a.txt", "no readable text"]),
+    (results_of_nothing, ["no uadetrac result file"]),
+    (results_without_a_column, ["detections.csv", "no column score"]),
+    (coco_results_of_another, ["detections.json", "no COCO results for these sequences"]),
+    (coco_results_cut_short, ["detections.json", "no COCO results"]),
+    (yolo_without_scores, ["s/000001.txt:1", "5 columns", "save_conf"]),
+    (mask_scores_without_labels, ["s has no label images"]),
     (reference_that_runs_code, ["trap.pth", "would run", "mkdir"]),
     (reference_of_nothing, ["empty.pth", "Expected a PyTorch file"]),
     (onnx_of_nothing, ["broken.onnx", "not an ONNX file that can run here"]),

@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import cv2
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from spotnet.results import Detections, write_detections
 from spotnet.scenes import SceneConfig, render_scenes
 
 
@@ -53,6 +55,31 @@ def test_train_detect_evaluate(work):
     (truth / "frames_gt_whole.txt").write_text("1,1,10,20,30,40,1,1,1\n")
     figures = json.loads(spotnet("evaluate", "uavdt", "--truth", truth, "--detections", work / "res", "--json"))
     assert figures["objects"] == 1 and figures["detections"] > 0 and 0 <= figures["AP"] <= 100
+
+
+def test_evaluate_explains_and_compares(work):
+    "Masks by CDnet's rules, rivals' files under the same rules, errors, audit, interval and comparison, on rendered video."
+    scenes = work / "two"
+    streets = render_scenes(scenes, [SceneConfig(n, frames=8, layout=k) for n, k in (("a", 3), ("b", 4))], progress=False)
+    for name, noise in (("good", 0.5), ("poor", 3.0)):
+        rng = np.random.default_rng(0)
+        rows = [[np.hstack([o.boxes + rng.normal(0, noise, o.boxes.shape), rng.uniform(.3, 1, (len(o), 1)),
+                            np.zeros((len(o), 1))]) for o in s.objects] for s in streets]
+        rows = [[r[(r[:, 2:4] > r[:, :2]).all(1)] for r in frames] for frames in rows]
+        write_detections(work / name, [Detections.from_frames(s.name, s.numbers, r) for s, r in zip(streets, rows)], "yolo",
+                         sequences=streets)
+    ours = ("evaluate", "uadetrac", "--truth", scenes, "--source", "scenes", "--format", "yolo", "--iou", 0.5)
+    said = json.loads(spotnet(*ours, "--detections", work / "good", "--interval", "--json"))
+    assert said["AP"] > 80 and len(said["interval95"]) == 2
+    text = spotnet(*ours, "--detections", work / "good", "--against", work / "poor", "--errors", work / "errors", "--audit",
+                   work / "audit.csv")
+    assert "2 sequences" in text and "a difference of +" in text and "sign-flip p" in text
+    assert {p.name for p in (work / "errors").iterdir()} >= {"errors.csv", "errors.png", "worst_frames.csv", "worst_frames.png"}
+    assert set(pd.read_csv(work / "audit.csv").verdict) <= {"hit", "false alarm", "on ignored ground"}
+    spotnet("masks", "scenes", scenes, "--method", "boxes", "--out", work / "boxes")
+    table = pd.DataFrame(json.loads(spotnet("evaluate", "cdnet", "--source", "scenes", "--truth", scenes, "--detections",
+                                            work / "boxes", "--json")))
+    assert table.recall.iloc[-1] > 0.9 and table.f.iloc[-1] < 1 and len(table) >= 4
 
 
 def test_reference_weights_to_training_to_onnx(work):

@@ -4,12 +4,14 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from spotnet.evaluation import evaluate_files, trim_trajectories
+from spotnet.evaluation import audit, evaluate_files, load_files, trim_trajectories
+from spotnet.mask_scores import evaluate_masks
 from spotnet.masks import foreground_masks, mask_quality
-from spotnet.sequences import Sequence, load_sequences
+from spotnet.sequences import DataError, Sequence, load_sequences
 
 DATA = Path(os.environ.get("SPOTNET_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}; SPOTNET_SHARED names its parent")
@@ -69,6 +71,29 @@ def test_uavdt_published_detections(uavdt):
         "M0801": 99.14,
         "M0802": 71.62,
     }
+
+
+@pytest.mark.parametrize(("method", "expected"), [("mog2", 0.7084), ("knn", 0.8034)])
+def test_highway_by_the_rules_of_cdnet(highway, method, expected):
+    "OpenCV's subtractors at their defaults; KNN draws random samples per thread, so its figure belongs to one thread."
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        table = evaluate_masks([highway], {"highway": list(foreground_masks(highway, method, within_boxes=False))})
+    finally:
+        cv2.setNumThreads(threads)
+    assert table.f[0] == pytest.approx(expected, abs=6e-5) and table.frames[0] == 1231
+
+
+def test_detrac_published_detections(detrac):
+    "SpotNet's file for a clip of a test sequence: unclamped, and scored on the 65 frames whose annotation is at hand."
+    [file] = detrac.rglob("MVI_40852_Det_SpotNet.txt")
+    result, _ = evaluate_files("uadetrac", detrac, file, repair=True)
+    judged = audit("uadetrac", *(x[0] for x in load_files("uadetrac", detrac, file, repair=True)[:2]))
+    assert (judged.verdict != "frame not annotated").sum() == 65 * 100 == result.detections + result.ignored
+    assert result.objects == 1254 and round(result.ap, 2) == 95.64  # of 1,398 objects; by these rules, on these frames
+    with pytest.raises(DataError, match=":47120: found a box of 188x-1"):
+        evaluate_files("uadetrac", detrac, file)
 
 
 def test_uavdt_video_seeks_exactly(uavdt):
