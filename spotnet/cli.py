@@ -238,6 +238,7 @@ def evaluate(protocol: Annotated[str, typer.Argument(help="uadetrac, uavdt, coco
              repair: Annotated[bool, typer.Option("--repair", help="Leave out boxes without size instead of refusing.")] = False,
              against: Annotated[Path | None, typer.Option(help="Other results of the same format to compare with.")] = None,
              interval: Annotated[bool, typer.Option("--interval", help="Also the interval over sequences.")] = False,
+             published: Annotated[bool, typer.Option("--published", help="Also the table of published results.")] = False,
              errors: Annotated[Path | None, typer.Option(help="Folder for tables and pictures of the errors.")] = None,
              audit: Annotated[Path | None, typer.Option(help="CSV file for the verdict on every detection.")] = None,
              strict: Annotated[bool, typer.Option("--strict", help="Fail if an annotated sequence has no result file.")] = False,
@@ -265,6 +266,11 @@ def evaluate(protocol: Annotated[str, typer.Argument(help="uadetrac, uavdt, coco
         )
         if bounds:
             typer.echo(f"95 % interval over {result.sequences} sequences: {bounds[0]:.2f} to {bounds[1]:.2f}")
+    if published:
+        from spotnet.evaluation import beside_published
+
+        table = beside_published(protocol, {str(detections): result})
+        typer.echo(table.to_string(index=False, float_format="%.2f", na_rep=""), err=as_json)
     if against:
         from spotnet.comparison import compare_results
 

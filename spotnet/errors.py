@@ -47,14 +47,18 @@ class Errors:
         "Objects, how many were found, and their share, for each value of a column of `objects`."
         if column not in self.objects:
             raise ValueError(f"objects have no {column!r}; they have {', '.join(self.objects.columns)}")
-        groups = self.objects.groupby(column, observed=True).found
+        objects = self.objects
+        if column == "tags":  # a sequence has several, and counts for each
+            objects = objects.assign(tags=objects.tags.str.split("|")).explode("tags")
+        groups = objects.groupby(column, observed=True).found
         table = pd.DataFrame({"objects": groups.size(), "found": groups.sum()})
         return table.assign(recall=table.found / table.objects).reset_index()
 
     def properties(self) -> list[str]:
-        "The columns of `objects` that `recall_by` can be asked for sensibly: few values, more than one."
+        "The columns of `objects` that `recall_by` can be asked for sensibly: a few values. Size and occlusion first."
         fixed = {"sequence", "frame", "id", "x0", "y0", "x1", "y1", "found"}
-        return [c for c in self.objects if c not in fixed and 1 < self.objects[c].nunique() <= 12]
+        known = [c for c in self.objects if c not in fixed and 1 < self.objects[c].nunique() <= 20]
+        return sorted(known, key=lambda c: c not in ("size", "occlusion", "occluded", "tags", "weather"))
 
     def worst_frames(self, count: int = 6) -> pd.DataFrame:
         "Sequence, frame, false alarms, missed objects; the frames with most of both first."
@@ -67,13 +71,13 @@ class Errors:
 
     def plot(self):
         "A figure: false alarms by kind, and recall by each property of the objects."
-        columns = self.properties()[:3]
+        columns = self.properties()[:4]
         figure, axes = plt.subplots(1, 1 + len(columns), figsize=(3.4 * (1 + len(columns)), 2.6), squeeze=False)
         table = self.summary()
         axes[0, 0].barh(table.kind, table["count"], color="C1")
         for y, (n, gain) in enumerate(zip(table["count"], table.gain)):
             axes[0, 0].text(n, y, f" {n}, {gain:+.1f} AP", va="center", fontsize=7)
-        axes[0, 0].set(title=f"errors at score {self.score:.2f}, IoU {self.iou:g}", xlim=(0, 1.5 * table["count"].max() + 1))
+        axes[0, 0].set(title=f"errors at score {self.score:.2f}, IoU {self.iou:g}", xlim=(0, 1.8 * table["count"].max() + 1))
         axes[0, 0].invert_yaxis()
         for ax, column in zip(axes[0, 1:], columns):
             rows = self.recall_by(column)
@@ -83,6 +87,9 @@ class Errors:
             ax.set(title=f"recall by {column}", ylim=(0, 1.1))
         for ax in axes.flat:
             ax.tick_params(labelsize=7)
+        for ax in axes[0, 1:]:
+            ax.tick_params("x", rotation=0 if len(ax.patches) < 6 else 60)
+        for ax in axes.flat:
             ax.title.set_size(8)
         figure.tight_layout()
         return figure
@@ -111,7 +118,8 @@ def _object_table(sequence: Sequence, objects: list, truth: np.ndarray, found: n
     for key in known[0][1].extra if known else ():
         columns[key] = np.concatenate([o.extra[key] for _, o in known])
     facts = {k: v for k, v in sequence.attributes.items() if k in ("weather", "difficulty", "camera", "condition") and v}
-    return pd.DataFrame(columns).assign(**facts)
+    tags = {"tags": "|".join(sequence.attributes["tags"])} if sequence.attributes.get("tags") else {}
+    return pd.DataFrame(columns).assign(**facts, **tags)
 
 
 def find_errors(protocol, sequences, detections, iou: float = None,

@@ -537,7 +537,8 @@ def beside_published(protocol: str, results: dict) -> pd.DataFrame:
     for name, result in results.items():
         here, reasons = set(result.parts), []
         if here != official:
-            reasons.append(f"{len(here & official)} of {len(official)} test sequences, {len(here - official)} others")
+            others = f", {len(here - official)} others" if here - official else ""
+            reasons.append(f"{len(here & official)} of {len(official)} test sequences{others}")
         if result.protocol != protocol or result.iou != PROTOCOLS[protocol].iou:
             reasons.append(f"rules: {result.protocol} at IoU {result.iou:g}")
         rows.append({"model": name, "overall": result.ap, **{s: result.per_attribute.get(s) for s in subsets}, "source": "",

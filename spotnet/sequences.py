@@ -450,10 +450,11 @@ def _read_detrac_xml(path) -> tuple[str, dict, dict, np.ndarray]:
         for frame in tree.iterfind("frame"):
             number = int(frame.attrib["num"])
             where = f"{path}: frame {number}"
-            boxes, ids, labels = [], [], []
+            boxes, ids, labels, hidden = [], [], [], []
             for target in frame.iterfind("target_list/target"):
                 boxes.append(numbers(target.find("box")))
                 ids.append(int(target.attrib["id"]))
+                hidden.append(target.find("occlusion") is not None)
                 kind = target.find("attribute").attrib.get("vehicle_type", "others").lower()
                 labels.append(DETRAC_CLASSES.index(kind) if kind in DETRAC_CLASSES else len(DETRAC_CLASSES) - 1)
             boxes = np.array(boxes, np.float64).reshape(-1, 4)
@@ -462,7 +463,8 @@ def _read_detrac_xml(path) -> tuple[str, dict, dict, np.ndarray]:
                 raise DataError(f"{where}, target {ids[i]}", f"a box of zero or negative size ({boxes[i].tolist()})",
                                 "width and height above 0", "Remove the target.")
             corner = boxes[:, :2] - 1
-            objects[number] = Objects(np.hstack([corner, corner + boxes[:, 2:]]), ids, labels)
+            objects[number] = Objects(np.hstack([corner, corner + boxes[:, 2:]]), ids, labels,
+                                      {"occluded": np.array(hidden, np.int64)})
     except (KeyError, AttributeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
