@@ -194,7 +194,7 @@ def rules_of(protocol) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
     if protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {protocol!r}; expected coco, {', '.join(PROTOCOLS)}")
+        raise ValueError(f"no rules named {protocol!r}; expected one of {', '.join(PROTOCOLS)} (coco only scores)")
     return PROTOCOLS[protocol]
 
 

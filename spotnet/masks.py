@@ -139,7 +139,9 @@ def _mog2(sequence: Sequence, first: int = 0, *, shadows: bool = False) -> Itera
 
 
 def _knn(sequence: Sequence, first: int = 0, *, shadows: bool = False) -> Iterator[np.ndarray]:
-    "OpenCV's nearest-neighbour subtractor (Zivkovic and van der Heijden 2006) at its defaults; `shadows` as `mog2`."
+    """OpenCV's nearest-neighbour subtractor (Zivkovic and van der Heijden 2006) at its defaults; `shadows` as `mog2`.
+
+    It draws random samples in each of OpenCV's threads, so a mask repeats only with the same number of threads."""
     yield from _subtracted(sequence, cv2.createBackgroundSubtractorKNN(), first, 127 if shadows else 255)
 
 
