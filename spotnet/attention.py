@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .detection import Detections, Detector
-from .evaluation import match_boxes
+from .judging import match_boxes
 from .model import Prediction, SpotNet
 
 # %% ../nbs/90_attention.ipynb #b77c5066

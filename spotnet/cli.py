@@ -287,8 +287,8 @@ def _explain(protocol, truth, detections, options, errors, audit) -> None:
     import pandas as pd
 
     from spotnet.errors import figure_errors, find_errors
-    from spotnet.evaluation import audit as verdicts
     from spotnet.evaluation import load_files
+    from spotnet.judging import audit as verdicts
 
     sequences, found, _ = load_files(protocol, truth, detections, options["source"], options["format"], options["repair"])
     by_name = {d.name: d for d in found}

@@ -12,8 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from .evaluation import (average_precision, by_sequence, covered_share, evaluate, judge, overlapping_pairs, rules_of,
-                                trim_trajectories)
+from .evaluation import average_precision, by_sequence, evaluate
+from .judging import covered_share, judge, overlapping_pairs, rules_of, trim_trajectories
 from .sequences import Sequence
 
 # %% ../nbs/75_errors.ipynb #f75a68ab

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from spotnet.comparison import sign_flip_test
-from spotnet.evaluation import PROTOCOLS, SequencePool, average_precision, coco_figures, evaluate, judge, match_boxes
+from spotnet.evaluation import SequencePool, average_precision, coco_figures, evaluate
+from spotnet.judging import PROTOCOLS, judge, match_boxes
 from spotnet.results import FORMATS, Detections, read_detections, write_detections
 from spotnet.sequences import ArrayFrames, Objects, Sequence
 

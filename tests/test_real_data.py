@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from spotnet.evaluation import audit, evaluate_files, load_files, trim_trajectories
+from spotnet.evaluation import evaluate_files, load_files
+from spotnet.judging import audit, trim_trajectories
 from spotnet.mask_scores import evaluate_masks
 from spotnet.masks import foreground_masks, mask_quality
 from spotnet.sequences import DataError, Sequence, load_sequences
