@@ -197,10 +197,12 @@ def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or
            score: Annotated[float, typer.Option(help="Leave out what scores less.")] = 0.05,
            flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image; twice the time.")] = False,
            zoom: Annotated[list[float] | None, typer.Option(help="Magnification to look at; repeat for several.")] = None,
+           masks: Annotated[bool, typer.Option("--masks", help="Also write the network's foreground (Otsu).")] = False,
            video: Annotated[bool, typer.Option("--video", help="Also write a video with the boxes drawn in.")] = False):
     "Find vehicles in a video or in pictures."
     from spotnet.attention import draw_boxes
     from spotnet.detection import Detector, write_detections
+    from spotnet.masks import write_atomic
     from spotnet.sequences import VIDEOS
 
     is_video = (
@@ -213,6 +215,13 @@ def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or
         for s in sequences
     ]
     paths = write_detections(out, found, format, sequences=sequences)
+    for sequence in sequences if masks else ():
+        folder = out / "masks" / sequence.name
+        folder.mkdir(parents=True, exist_ok=True)
+        frames = tqdm(sequence.frames, total=len(sequence), desc=f"{sequence.name} masks", unit="frame", disable=None)
+        for name, image in zip(sequence.frames.names, frames):
+            write_atomic(folder / f"{name}.png", cv2.imencode(".png", detector.foreground([image])[0])[1].tobytes())
+        paths.append(folder)
     for sequence, detections in zip(sequences, found) if video else ():
         height, width = sequence.size
         paths.append(out / f"{sequence.name}.mp4")

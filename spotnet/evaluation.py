@@ -174,6 +174,10 @@ def evaluate(protocol,  # "uadetrac", "uavdt" or "coco", or a Protocol of your o
         judged = judge(rules, s, by_name[s.name], iou)
         parts[s.name] = judged.scores[judged.order], judged.hits, len(judged.truth)
         dropped += int((judged.verdict == 2).sum())
+    if rules.form == "sweep":  # whose thresholds the toolkit lays between the lowest and the highest score of all files
+        every = np.concatenate([np.zeros(0, np.float32), *(by_name[s.name].scores for s in sequences)])
+        low, high = (every.min(), every.max()) if len(every) else (0, 0)
+        parts = {n: ((p[0] - low) / max(high - low, 1e-9), *p[1:]) for n, p in parts.items()}
     def pooled(names):
         chosen = [parts[n] for n in names]
         return average_precision(np.concatenate([c[0] for c in chosen]), np.concatenate([c[1] for c in chosen]),

@@ -37,7 +37,7 @@ def measures(counts) -> dict:
             "shadow": share(shadow, fp)}
 
 
-def _masks_of(masks, sequence: Sequence):
+def _masks_of(masks, sequence: Sequence, alone: bool):
     "The masks of a sequence's annotated frames, one by one."
     if isinstance(masks, dict):
         if sequence.name not in masks:
@@ -46,22 +46,26 @@ def _masks_of(masks, sequence: Sequence):
             if objects is not None:
                 yield mask
         return
+    folder = Path(masks) / sequence.name
+    if alone and not folder.is_dir():
+        folder = Path(masks)
     for i in sequence.annotated:
-        yield read_image(Path(masks) / sequence.name / f"{sequence.frames.names[i]}.png", cv2.IMREAD_GRAYSCALE)
+        yield read_image(folder / f"{sequence.frames.names[i]}.png", cv2.IMREAD_GRAYSCALE)
 
 
-def evaluate_masks(sequences,  # with label images
-                   masks) -> pd.DataFrame:  # folder as `write_masks` makes it, or {sequence name: one mask per frame}
+def evaluate_masks(sequences, masks) -> pd.DataFrame:
     """CDnet's measures: a row per sequence, per category (mean of its sequences) and overall (mean of the categories).
 
-    Masks uint8 (H, W), 255 foreground, for every frame with labels in the temporal region of interest. Raises DataError for
-    a mask that is missing or of another size, ValueError for a sequence without label images."""
+    `masks` is a folder as `write_masks` makes it (for a single sequence also the folder of its masks), or a dict: sequence
+    name -> one mask per frame. Masks are uint8 (H, W), 255 foreground, and needed for the annotated frames, which are
+    those of the temporal region of interest. Raises DataError for a mask that is missing or of another size, ValueError
+    for a sequence without label images."""
     rows = []
     for s in sequences:
         if s.label_images is None:
             raise ValueError(f"sequence {s.name} has no label images; CDnet's rules need a labelled data set (cdnet, scenes)")
         counts = np.zeros(5, np.int64)
-        for i, mask in zip(s.annotated.tolist(), _masks_of(masks, s), strict=True):
+        for i, mask in zip(s.annotated.tolist(), _masks_of(masks, s, len(sequences) == 1), strict=True):
             labels = s.label_images[i]
             if mask.shape != labels.shape:
                 raise DataError(f"mask of {s.name}, frame {s.numbers[i]}", f"{mask.shape[1]}x{mask.shape[0]}",

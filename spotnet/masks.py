@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INSIDE', 'OUTSIDE', 'UNKNOWN', 'BGSLIBRARY', 'CONTRIB', 'METHODS', 'REFINEMENTS', 'decide', 'clean_mask',
-           'cut_with_boxes', 'available_methods', 'foreground_masks', 'write_masks', 'box_mask', 'mask_agreement',
-           'mask_quality']
+           'cut_with_boxes', 'available_methods', 'foreground_masks', 'write_atomic', 'write_masks', 'box_mask',
+           'mask_agreement', 'mask_quality']
 
 # %% ../nbs/20_masks.ipynb #f6a44540
 import hashlib
@@ -273,7 +273,8 @@ def _boxes_hash(sequence: Sequence) -> str:
     return digest.hexdigest()[:16]
 
 
-def _write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes) -> None:
+    "Write a file so that it appears whole or not at all."
     half = path.with_name(f".{path.name}.{os.getpid()}.part")
     half.write_bytes(data)
     half.replace(path)
@@ -293,7 +294,7 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (*(folder.glob("*.png") if not same else ()), *folder.glob(".*.part")):
         stale.unlink()
-    _write_atomic(path, json.dumps(facts | {"complete": False}, indent=1).encode())
+    write_atomic(path, json.dumps(facts | {"complete": False}, indent=1).encode())
     # nobody knows what is in a frame that is not annotated: cut with boxes it gets no mask, so it trains nothing
     wanted = [objects is not None or not within_boxes for objects in sequence.objects]
     names = sequence.frames.names
@@ -306,9 +307,9 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
             if not encoded:
                 raise DataError(folder / f"{names[i]}.png", f"a mask of {mask.dtype} {mask.shape} that does not encode",
                                 "uint8 (H, W)", "Report this method.")
-            _write_atomic(folder / f"{names[i]}.png", data.tobytes())
+            write_atomic(folder / f"{names[i]}.png", data.tobytes())
         tick(1)
-    _write_atomic(path, json.dumps(facts | {"complete": True}, indent=1).encode())
+    write_atomic(path, json.dumps(facts | {"complete": True}, indent=1).encode())
 
 
 _ticks = None  # in a worker process: the queue on which it reports

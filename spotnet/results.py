@@ -130,31 +130,11 @@ def read_detections(path, format: str = "csv", sequences=None, repair: bool = Fa
         files = [path] if path.is_file() else sorted(path.glob("*_Det_*.txt" if format == "uadetrac" else "*.txt"))
         found = [_read_text(f, re.sub(r"_Det_.*$", "", f.stem), format == "uadetrac", repair) for f in files]
     elif format == "csv":
-        file = path / "detections.csv" if path.is_dir() else path
-        table = pd.read_csv(file)
-        if missing := {"sequence", "frame", *_CORNERS, "score"} - set(table.columns):
-            raise DataError(
-                file, f"no column {', '.join(sorted(missing))}", "a csv that write_detections wrote", "Write it again."
-            )
-        found = [
-            Detections(str(name), g["frame"], g[list(_CORNERS)].to_numpy(), g["score"], g.get("label"))
-            for name, g in table.groupby("sequence", sort=True)
-        ]
+        found = _read_csv(path / "detections.csv" if path.is_dir() else path)
     elif format == "coco":
         if sequences is None:
             raise ValueError("COCO results name images by id: pass sequences=")
-        file = path / "detections.json" if path.is_dir() else path
-        places = {i: place for place, i in _image_ids(sequences).items()}
-        rows = {}
-        try:
-            for r in json.loads(file.read_text(encoding="utf-8")):
-                name, frame = places[r["image_id"]]
-                x, y, w, h = r["bbox"]
-                rows.setdefault(name, []).append((frame, x, y, x + w, y + h, r["score"], r["category_id"] - 1))
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(file, f"no COCO results for these sequences ({error!r})",
-                            "a list of image_id, category_id, bbox, score", "Check the file and the annotation.") from error
-        found = [Detections(n, a[:, 0], a[:, 1:5], a[:, 5], a[:, 6]) for n, r in rows.items() for a in [np.array(r)]]
+        found = _read_coco(path / "detections.json" if path.is_dir() else path, sequences)
     elif format == "yolo":
         if sequences is None:
             raise ValueError("YOLO rows are shares of the image: pass sequences=")
@@ -183,6 +163,51 @@ def _read_text(file: Path, name: str, detrac: bool, repair: bool) -> Detections:
     return Detections(name, rows[:, 0], np.hstack([corner, corner + rows[:, 4:6]]), rows[:, 6])
 
 
+def _read_csv(file: Path) -> list[Detections]:
+    expected = "a table that write_detections wrote: sequence, frame, x0, y0, x1, y1, score"
+    try:
+        table = pd.read_csv(file, dtype={"sequence": str})
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(file, f"no readable table ({str(error).strip()})", expected, "Write it again.") from error
+    if missing := {"sequence", "frame", *_CORNERS, "score"} - set(table.columns):
+        raise DataError(file, f"no column {', '.join(sorted(missing))}", expected, "Write it again.")
+    numbers = table[["frame", *_CORNERS, "score"]].apply(pd.to_numeric, errors="coerce")
+    sound = np.isfinite(numbers).all(axis=1) & table.sequence.notna()
+    for bad, found, wanted in ((~sound, "a row that is not all numbers", "a name and six numbers"),
+                               ((table.x1 <= table.x0) | (table.y1 <= table.y0) if sound.all() else ~sound,
+                                "a box without size", "x0 < x1 and y0 < y1")):
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise DataError(f"{file}:{row + 2}", f"{found} ({','.join(map(str, table.iloc[row]))})", wanted, "Correct the row.")
+    return [Detections(name, g["frame"], g[list(_CORNERS)].to_numpy(), g["score"], g.get("label"))
+            for name, g in table.groupby("sequence", sort=True)]
+
+
+def _read_coco(file: Path, sequences) -> list[Detections]:
+    expected, remedy = "a list of image_id, category_id, bbox, score", "Check the file and the annotation."
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # also what is no UTF-8 or no JSON
+        raise DataError(file, f"no COCO results ({error})", expected, remedy) from error
+    if not isinstance(entries, list):
+        raise DataError(file, f"no COCO results but a {type(entries).__name__}", expected, remedy)
+    places, rows = {i: place for place, i in _image_ids(sequences).items()}, {}
+    for number, r in enumerate(entries):
+        where = f"{file}, entry {number}"
+        try:
+            x, y, w, h, score, label = (float(v) for v in (*r["bbox"], r["score"], r["category_id"]))
+            image = r["image_id"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(where, f"an incomplete entry ({error!r})", expected, remedy) from error
+        if image not in places:
+            raise DataError(where, f"image_id {image!r}", "an image of these sequences", remedy)
+        if w <= 0 or h <= 0:
+            raise DataError(where, f"a box of {w:g}x{h:g}", "width and height above 0", "Remove the entry.")
+        name, frame = places[image]
+        rows.setdefault(name, []).append((frame, x, y, x + w, y + h, score, label - 1))
+    return [Detections(n, a[:, 0], a[:, 1:5], a[:, 5], a[:, 6]) for n, r in rows.items() for a in [np.array(r)]]
+
+
 def _yolo_texts(detections, sequences: dict) -> dict:
     texts = {}
     for d in detections:
@@ -204,6 +229,9 @@ def _read_yolo(root: Path, sequence, alone: bool) -> Detections | None:
         for file in (place / f"{name}.txt" for place in places):
             if file.is_file():
                 parts.append(read_rows(file, 6, "class x y width height score (predict with save_conf=True)", r"\s+")[:, :6])
+                if (flat := (parts[-1][:, 3:5] <= 0).any(1)).any():
+                    raise DataError(f"{file}:{int(np.flatnonzero(flat)[0]) + 1}", "a box without size",
+                                    "width and height above 0", "Remove the row.")
                 frames.append(np.full(len(parts[-1]), number))
                 break
     if not frames:

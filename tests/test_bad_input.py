@@ -256,6 +256,28 @@ def results_without_a_column(p):
     read_detections(p, "csv")
 
 
+def csv_results_with_words(p):
+    (p / "detections.csv").write_text("sequence,frame,x0,y0,x1,y1,score\na,1,0,0,5,5,.5\na,1,0,0,wide,5,.5\n")
+    read_detections(p, "csv")
+
+
+def csv_results_without_size(p):
+    (p / "detections.csv").write_text("sequence,frame,x0,y0,x1,y1,score\na,1,5,0,5,5,.5\n")
+    read_detections(p, "csv")
+
+
+def coco_results_without_score(p):
+    entry = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5]}
+    (p / "detections.json").write_text(json.dumps([{**entry, "score": 0.5}, entry]))
+    read_detections(p, "coco", [one_frame()])
+
+
+def yolo_without_size(p):
+    (p / "s").mkdir()
+    (p / "s" / "000001.txt").write_text("0 0.5 0.5 0.1 0.1 0.9\n0 0.5 0.5 0 0.1 0.9\n")
+    read_detections(p, "yolo", [one_frame()])
+
+
 def one_frame():
     return Sequence("s", ArrayFrames(np.zeros((1, 48, 64, 3), np.uint8)), [Objects.empty()])
 
@@ -342,7 +364,11 @@ CASES = [  # what is broken, and words that the message must hold
     (results_that_are_binary, ["MVI_1_Det_a.txt", "no readable text"]),
     (results_of_nothing, ["no uadetrac result file"]),
     (results_without_a_column, ["detections.csv", "no column score"]),
-    (coco_results_of_another, ["detections.json", "no COCO results for these sequences"]),
+    (csv_results_with_words, ["detections.csv:3", "not all numbers", "wide"]),
+    (csv_results_without_size, ["detections.csv:2", "without size"]),
+    (coco_results_of_another, ["detections.json", "entry 0", "image_id 77"]),
+    (coco_results_without_score, ["detections.json", "entry 1", "'score'"]),
+    (yolo_without_size, ["s/000001.txt:2", "without size"]),
     (coco_results_cut_short, ["detections.json", "no COCO results"]),
     (yolo_without_scores, ["s/000001.txt:1", "5 columns", "save_conf"]),
     (mask_scores_without_labels, ["s has no label images"]),

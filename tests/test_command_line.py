@@ -46,7 +46,8 @@ def test_train_detect_evaluate(work):
     assert "already" in spotnet("train", "scenes", work / "scenes", "--masks", work / "masks", "--steps", 3, "--batch", 2,
                                 "--out", work / "run", "--resume")
     checkpoint = work / "run" / "checkpoint" / "last"
-    spotnet("detect", checkpoint, work / "own video.mp4", "--out", work / "found", "--video", "--score", 0)
+    spotnet("detect", checkpoint, work / "own video.mp4", "--out", work / "found", "--video", "--masks", "--score", 0)
+    assert len(list((work / "found" / "masks" / "own video").glob("*.png"))) == 12
     assert cv2.VideoCapture(str(work / "found" / "own video.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 12
     assert set(pd.read_csv(work / "found" / "detections.csv").sequence) == {"own video"}
     spotnet("detect", checkpoint, work / "scenes" / "street" / "frames", "--out", work / "res", "--format", "uavdt", "--score", 0)
