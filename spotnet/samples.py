@@ -105,7 +105,9 @@ class Geometry:
 
     def unwarp(self, values: np.ndarray, shape: tuple) -> np.ndarray:
         "A map (H, W) of the network's input in the pixels of the image, `shape` (height, width); what it saw nothing of is 0."
-        return cv2.warpAffine(values, self._pixel_matrix(), shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        seen = self.resized or shape
+        back = cv2.warpAffine(values, self._pixel_matrix(), seen[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        return cv2.resize(back, shape[1::-1], interpolation=cv2.INTER_LINEAR) if self.resized else back
 
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
         "Source boxes (N, 4) in input pixels, not clipped."
