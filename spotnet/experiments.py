@@ -250,19 +250,26 @@ def _last_error(folder: Path) -> str:
     return "\n".join(["  " + line for line in lines[-3:]] + [f"  see {folder / 'stdout.log'}"])
 
 # %% ../nbs/95_experiments.ipynb #b8cadc39
-def select_sequences(data: str, root: str, names=None, frames: str = "", step: int = 1, split: str = None) -> list:
-    """Sequences of a data set by notebook parameters: `names`, a frame range "first-last", every `step`-th frame.
+def select_sequences(data: str, root: str, names=None, frames="", step: int = 1, split: str = None) -> list:
+    """Sequences of a data set by notebook parameters: `names`, a frame range "first-last" (or one for each sequence, by
+    name), every `step`-th frame.
 
     `data="scenes"` with an empty `root` renders the default scenes of those names (or of the split)."""
-    first, last = (int(n) for n in frames.split("-")) if frames else (None, None)
+    ranges = frames if isinstance(frames, dict) else {}
+    if unknown := set(ranges) - set(names or ranges):
+        raise ValueError(f"frames are given for {', '.join(sorted(unknown))}, which is not among {', '.join(names)}")
+
+    def limits(name):
+        text = ranges.get(name, "") if isinstance(frames, dict) else frames
+        return tuple(int(n) for n in text.split("-")) if text else None
     if data == "scenes" and not root:
         configs = [c for c in default_scenes() if (not names or c.name in names) and split in (None, c.split)]
         if not configs:
             raise ValueError(f"no default scene named {names}; there are {', '.join(c.name for c in default_scenes())}")
-        sequences = [render_scene(replace(c, frames=last or c.frames)) for c in configs]
+        sequences = [render_scene(replace(c, frames=(limits(c.name) or (1, c.frames))[1])) for c in configs]
     else:
         sequences = [s for s in load_sequences(data, root, split, names) if s.frames.available]
-    return [s.between(first, last, step) if frames else s[::step] for s in sequences]
+    return [s.between(*limits(s.name), step) if limits(s.name) else s[::step] for s in sequences]
 
 # %% ../nbs/95_experiments.ipynb #3a136db1
 def runs_table(folder) -> pd.DataFrame:

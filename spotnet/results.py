@@ -42,6 +42,12 @@ class Detections:
         return cls(name, np.repeat(np.asarray(numbers, np.int64), [len(p) for p in per_frame]),
                    rows[:, :4], rows[:, 4], rows[:, 5])
 
+    @classmethod
+    def concatenate(cls, pieces) -> "Detections":
+        "Of one sequence, from pieces of it; at least one."
+        columns = {k: np.concatenate([getattr(p, k) for p in pieces]) for k in ("frames", "boxes", "scores", "labels")}
+        return cls(pieces[0].name, **columns)
+
     def __len__(self) -> int:
         return len(self.frames)
 

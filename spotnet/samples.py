@@ -254,7 +254,6 @@ class Samples(torch.utils.data.Dataset):
         self.divisor, self.mean, self.std, self.seed, self.use_ignored = divisor, mean, std, seed, use_ignored
         self.masks = None if masks is None else Path(masks)
         self.places = [(s, int(i)) for s in self.sequences for i in s.annotated if s.frames.available]
-        self.epoch = 0
         if not self.places:
             raise DataError(", ".join(s.name for s in self.sequences) or "no sequence", "no annotated frame with an image",
                             "at least one", "Choose sequences or frame ranges with annotation; unannotated frames teach nothing.")
@@ -325,9 +324,11 @@ class Samples(torch.utils.data.Dataset):
         changes = list(zip(kinds, 1 + rng.uniform(-a.colour, a.colour, 3)))
         return colour_matrix(float(np.array(cv2.mean(image)[:3]) @ _GREY) / 255, changes, rng.normal(0, a.lighting, 3))
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index) -> dict:
+        "Sample `index`, or (epoch, index): chance is a function of seed, epoch and index, not of who asks or when."
+        epoch, index = index if isinstance(index, tuple) else (0, index)
         sequence, i = self.places[index]
-        rng = np.random.default_rng([self.seed, self.epoch, index])
+        rng = np.random.default_rng([self.seed, epoch, index])
         image, objects = sequence.frames[i], sequence.objects[i]
         inside = objects.clipped(*image.shape[:2]) if self.conventions.cut_at_image else objects
         geometry = self.geometry(image.shape[:2], inside.boxes, rng)

@@ -12,6 +12,7 @@ __all__ = ['NO_REGIONS', 'IMAGES', 'VIDEOS', 'DETRAC_CLASSES', 'UAVDT_CLASSES', 
 import configparser
 import csv
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,10 @@ class DataError(ValueError):
                  expected: str,  # what should stand there
                  remedy: str):  # what the user can do
         super().__init__(f"{where}: found {found}; expected {expected}. {remedy}")
+        self.parts = (str(where), found, expected, remedy)
+
+    def __reduce__(self):  # so that it returns from worker processes as what it is
+        return type(self), self.parts
 
 # %% ../nbs/00_sequences.ipynb #dfcaf09d
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ class VideoFrames(Frames):
     "A video file. Reading forward decodes each frame once; a jump back, or far ahead, seeks."
 
     def __init__(self, path, numbers=None):
-        self.path, self._capture, self._next, self._last = Path(path), None, 0, None
+        self.path, self._capture, self._next, self._last, self._process = Path(path), None, 0, None, None
         count = int(self._open().get(cv2.CAP_PROP_FRAME_COUNT))
         numbers = np.arange(1, count + 1) if numbers is None else np.asarray(numbers)
         if len(numbers) > count:
@@ -165,10 +170,11 @@ class VideoFrames(Frames):
         super().__init__(numbers)
 
     def _open(self):
-        if self._capture is None:
+        if self._capture is None or self._process != os.getpid():  # a forked process must not share a decoder
             if not self.path.is_file():
                 raise DataError(self.path, "no such file", "a video", "Check the path.")
             self._capture, self._next, self._last = cv2.VideoCapture(str(self.path)), 0, None
+            self._process = os.getpid()
             if not self._capture.isOpened() or self._capture.get(cv2.CAP_PROP_FRAME_COUNT) < 1:
                 self._capture = None
                 raise DataError(self.path, "a file that no video decoder reads", "a video",
