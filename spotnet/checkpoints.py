@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from .model import CheckpointError, SpotNet, read_checkpoint, save_checkpoint
 
@@ -78,9 +79,7 @@ def save_run(folder: Path,  # takes its place by rename; what it held is gone on
                 folder.rename(old)
             half.rename(folder)
             shutil.rmtree(old, ignore_errors=True)
-    except (OSError, RuntimeError, ValueError) as error:  # torch and safetensors tell a full disk in their own words
-        if isinstance(error, CheckpointError):
-            raise
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors tell a full disk in their own words
         shutil.rmtree(half, ignore_errors=True)
         kept = "The earlier checkpoint there is untouched. " if folder.exists() else ""
         raise CheckpointError(f"{folder}: the checkpoint could not be written ({error}). {kept}"

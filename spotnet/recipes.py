@@ -14,7 +14,7 @@ import torch
 
 from .losses import L1_FORMS, LOSS_WEIGHTS
 from .model import ModelConfig, SpotNet, model_config
-from .samples import AugmentConfig, Conventions
+from .samples import AugmentConfig, Conventions, Samples
 
 # %% ../nbs/78_recipes.ipynb #04b8ed2d
 RECIPES = {
@@ -97,7 +97,7 @@ class TrainConfig:
         for name, known in (("model", ModelConfig), ("augment", AugmentConfig), ("conventions", Conventions)):
             _check_keys(getattr(self, name), [f.name for f in fields(known)], f"field of {name}")
         _check_keys(self.loss_weights, LOSS_WEIGHTS, "loss weight")
-        model_config(self.size, self.variant, **self.model)
+        self.model_config  # noqa: B018 (raises where size, variant or model make no sense)
 
     @classmethod
     def from_dict(cls, values: dict) -> "TrainConfig":
@@ -112,10 +112,23 @@ class TrainConfig:
         _check_keys(values, [f.name for f in fields(cls)] + ["recipe"], "training parameter")
         return cls(**values)
 
+    @property
+    def model_config(self) -> ModelConfig:
+        "The network's configuration."
+        return model_config(self.size, self.variant, **{"classes": self.classes, **self.model})
+
     def network(self) -> SpotNet:
         "The untrained network, weights drawn from `seed`."
         torch.manual_seed(self.seed)
-        return SpotNet(model_config(self.size, self.variant, classes=self.classes, **self.model))
+        return SpotNet(self.model_config)
+
+    def samples(self, sequences, masks=None, training: bool = True) -> Samples:
+        "Samples to train on, or whole frames as they are tested. A variant without a foreground map needs no masks."
+        network = self.model_config
+        size, augment = (self.input_size, AugmentConfig(**self.augment)) if training else (self.detect_size, None)
+        return Samples(sequences, masks if network.segmentation else None, size, augment, self.classes, self.crop and training,
+                       network.divisor, network.mean, network.std, self.seed, self.ignore_regions,
+                       Conventions(**self.conventions))
 
     @property
     def detect_size(self) -> tuple | None:

@@ -8,8 +8,9 @@ __all__ = ['Order', 'History', 'LivePlot', 'validate', 'Diverged', 'TrainResult'
 # %% ../nbs/80_training.ipynb #6b424b1f
 import json
 import os
+import socket
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -96,16 +97,24 @@ def _collate(items: list[dict]) -> dict:
     return {**(collate(readable) if len(readable) == len(items) else {}), "failed": failed}
 
 
-def _batches(samples: Samples, order: Order, config: TrainConfig, device):
-    ahead = {"prefetch_factor": config.prefetch} if config.workers else {}
-    loader = torch.utils.data.DataLoader(_Stream(samples, config.bad_images == "skip"), batch_sampler=order, collate_fn=_collate,
-                                         num_workers=config.workers, pin_memory=device.type == "cuda", **ahead)
+@contextmanager
+def _before_a_fork():
+    "A process forked while OpenCV holds a pool of threads would wait for threads that it has not."
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # a worker forked from a process with OpenCV's thread pool would wait for threads that it has not
+    cv2.setNumThreads(1)
     try:
-        return iter(loader)
+        yield
     finally:
         cv2.setNumThreads(threads)
+
+
+def _batches(samples: Samples, order: Order, config: TrainConfig, device):
+    "An iterator over the batches of an order."
+    ahead = {"prefetch_factor": config.prefetch} if config.workers else {}
+    with _before_a_fork():
+        return iter(torch.utils.data.DataLoader(
+            _Stream(samples, config.bad_images == "skip"), batch_sampler=order, collate_fn=_collate,
+            num_workers=config.workers, pin_memory=device.type == "cuda", **ahead))
 
 # %% ../nbs/80_training.ipynb #ee9a5525
 class History:
@@ -480,10 +489,18 @@ def launch(processes: int, config: TrainConfig, sequences, out, **options) -> Tr
     if processes == 1:
         return train(config, sequences, out, **options)
     out, on_gpu = Path(out), torch.cuda.is_available()
-    with patch_environment(**({} if on_gpu else {"accelerate_use_cpu": "1", "gloo_socket_ifname": "lo"})):
-        notebook_launcher(_launched, (on_gpu, config, sequences, out, {**options, "processes": processes}), processes, "no", "0")
+    with _before_a_fork(), patch_environment(**({} if on_gpu else {"accelerate_use_cpu": "1", "gloo_socket_ifname": "lo"})):
+        notebook_launcher(_launched, (on_gpu, config, sequences, out, {**options, "processes": processes}), processes,
+                          use_port=_free_port())
     state = json.loads((out / "checkpoint" / "last" / "state.json").read_text())
     return TrainResult(load_checkpoint(out / "checkpoint" / "last"), pd.read_csv(out / "history.csv"), state["metrics"], out)
+
+
+def _free_port() -> str:
+    "On which the processes find each other: not the usual one, which another run on this machine may hold."
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return str(s.getsockname()[1])
 
 
 def _launched(on_gpu: bool, config, sequences, out, options) -> None:

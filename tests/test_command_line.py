@@ -36,15 +36,34 @@ def test_masks(work):
     assert len(list((work / "masks" / "street").glob("*.png"))) == 12
 
 
+def test_check_before_training(work):
+    if not (work / "masks").exists():
+        test_masks(work)
+    said = spotnet("train", "scenes", work / "scenes", "--masks", work / "masks", "--recipe", "quick", "--frames", "1-6",
+                   "--validation", "7-12", "--out", work / "checked", "--check")
+    assert "6 test frames are within 25 frames" in said and (work / "checked" / "check.png").stat().st_size > 10_000
+    facts = json.loads((work / "checked" / "check.json").read_text())
+    assert facts["sequences"][0]["objects"] > 0 and facts["findings"][0]["level"] == "warning"
+    for mask in (work / "masks" / "street").glob("*.png"):
+        (work / "black" / "street").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(work / "black" / "street" / mask.name), np.zeros((270, 480), np.uint8))
+    said = spotnet("train", "scenes", work / "scenes", "--masks", work / "black", "--out", work / "checked", "--check", code=1)
+    assert "stop:" in said and "learn that there is none" in said
+    assert not (work / "checked" / "checkpoint").exists()
+
+
 def test_train_detect_evaluate(work):
     if not (work / "masks").exists():
         test_masks(work)
-    said = spotnet(
-        "train", "scenes", work / "scenes", "--masks", work / "masks", "--steps", 3, "--batch", 2, "--out", work / "run"
-    )
+    (work / "settings.yaml").write_text("steps: 90\nbatch: 2\n")
+    said = spotnet("train", "scenes", work / "scenes", "--masks", work / "masks", "--config", work / "settings.yaml",
+                   "--steps", 3, "--set", "ema=0.9", "--validation", "1-2", "--out", work / "run")
+    assert "AP50" in said
+    kept = json.loads((work / "run" / "checkpoint" / "last" / "state.json").read_text())["config"]
+    assert (kept["steps"], kept["batch"], kept["ema"]) == (3, 2, 0.9)  # options come after the file, and only those given
     assert "3 steps" in said and len(pd.read_csv(work / "run" / "history.csv"))
-    assert "already" in spotnet("train", "scenes", work / "scenes", "--masks", work / "masks", "--steps", 3, "--batch", 2,
-                                "--out", work / "run", "--resume")
+    assert "already" in spotnet("train", "scenes", work / "scenes", "--masks", work / "masks", "--config",
+                                work / "settings.yaml", "--steps", 3, "--set", "ema=0.9", "--out", work / "run", "--resume")
     checkpoint = work / "run" / "checkpoint" / "last"
     spotnet("detect", checkpoint, work / "own video.mp4", "--out", work / "found", "--video", "--masks", "--score", 0)
     assert len(list((work / "found" / "masks" / "own video").glob("*.png"))) == 12
