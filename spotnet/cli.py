@@ -218,7 +218,9 @@ def _folder(path: Path) -> Path:
 
 @app.command(epilog="Example: spotnet detect outputs/run/checkpoint/last street.mp4 --out outputs/street --video")
 def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or file, or an exported .onnx file.")],
-           material: Annotated[Path, typer.Argument(help="A video, or a folder of images or videos.")], out: Out,
+           material: Annotated[Path, typer.Argument(help="A video, a folder of images or videos, or a data set.")], out: Out,
+           source: Annotated[str | None, typer.Option(help="Kind of data set, with its official frame numbers.")] = None,
+           split: Split = None, name: Names = None,
            format: Annotated[str, typer.Option(help="csv, uadetrac, uavdt or coco.")] = "csv",
            score: Annotated[float, typer.Option(help="Leave out what scores less.")] = 0.05,
            flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image; twice the time.")] = False,
@@ -231,10 +233,12 @@ def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or
     from spotnet.masks import write_atomic
     from spotnet.sequences import VIDEOS
 
-    is_video = (
-        material.suffix.lower() in VIDEOS or material.is_dir() and any(p.suffix.lower() in VIDEOS for p in material.rglob("*"))
-    )
-    sequences = load_sequences("video" if is_video else "images", material)
+    if source is None:
+        holds = material.suffix.lower() in VIDEOS or any(p.suffix.lower() in VIDEOS for p in material.rglob("*"))
+        source = "video" if holds else "images"
+    sequences = [s for s in load_sequences(source, material, split, name) if s.frames.available]
+    if not sequences:
+        raise ValueError(f"{material}: annotations without images; put the frames beside them")
     detector = Detector(checkpoint, flip=flip, zooms=zoom or (1.0,))
     found = [
         detector.detect(s, lambda frames, s=s: tqdm(frames, total=len(s), desc=s.name, unit="frame", disable=None)).above(score)

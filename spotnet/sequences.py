@@ -6,7 +6,7 @@
 __all__ = ['NO_REGIONS', 'IMAGES', 'VIDEOS', 'DETRAC_CLASSES', 'UAVDT_CLASSES', 'SCENE_CLASSES', 'SCENE_COLUMNS', 'READERS',
            'DataError', 'Objects', 'clip_boxes', 'read_image', 'Frames', 'FolderFrames', 'VideoFrames', 'ArrayFrames',
            'AbsentFrames', 'FramesView', 'Sequence', 'read_rows', 'boxes_from_rows', 'folder_frames', 'find_frames',
-           'published_table', 'boxes_from_labels', 'load_sequences', 'sequence_names', 'check_sequences']
+           'open_frames', 'published_table', 'boxes_from_labels', 'load_sequences', 'sequence_names', 'check_sequences']
 
 # %% ../nbs/00_sequences.ipynb #e30959c3
 import configparser
@@ -411,18 +411,26 @@ def folder_frames(folder, flags: int = cv2.IMREAD_COLOR_RGB, official: bool = Tr
                         flags=flags)
 
 
-def find_frames(root, name: str):
-    "The frames of the sequence `name` anywhere under `root`, or None."
-    for path in sorted(Path(root).rglob(f"{name}*")):
-        if path.is_dir() and path.name == name and any(p.suffix.lower() in IMAGES for p in path.iterdir()):
-            return folder_frames(path)
-        if path.suffix.lower() in VIDEOS:
-            part = _CLIP.match(path.stem)
-            if part and part["name"] == name:
-                return VideoFrames(path, np.arange(int(part["first"]), int(part["last"]) + 1))
-            if path.stem == name:
-                return VideoFrames(path)
-    return None
+def find_frames(root) -> dict:
+    "Where frames lie under `root`, in one walk: {sequence name: its folder of images, or its video}."
+    places = {}
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders.sort()
+        endings = [os.path.splitext(file)[1].lower() for file in files]
+        if not IMAGES.isdisjoint(endings):
+            places.setdefault(Path(folder).name, Path(folder))
+        for file in sorted(f for f, ending in zip(files, endings) if ending in VIDEOS):
+            clip = _CLIP.match(Path(file).stem)
+            places.setdefault(clip["name"] if clip else Path(file).stem, Path(folder, file))
+    return places
+
+
+def open_frames(place: Path):
+    "The frames of a folder of images or of a video, which may be a clip NAME_frames_FIRST_LAST; None for None."
+    if place is None or place.is_dir():
+        return place and folder_frames(place)
+    clip = _CLIP.match(place.stem)
+    return VideoFrames(place, np.arange(int(clip["first"]), int(clip["last"]) + 1) if clip else None)
 
 
 def published_table(name: str) -> pd.DataFrame:
@@ -496,13 +504,13 @@ def _chosen(name: str, split, names, table: pd.DataFrame) -> bool:
 
 def _read_uadetrac(root, split, names):
     root, table = _require(root, "UA-DETRAC frames and XML annotations"), published_table("detrac_sequences")
-    facts = table.set_index("name").to_dict("index")
+    facts, places = table.set_index("name").to_dict("index"), find_frames(root.parent if root.is_file() else root)
     sequences = []
     for path in sorted([root] if root.is_file() else root.rglob("*.xml")):
         if root.is_dir() and not _chosen(path.stem, split, names, table):
             continue
         name, attributes, objects, ignored = _read_detrac_xml(path)
-        frames = find_frames(path.parent if root.is_file() else root, name)
+        frames = open_frames(places.get(name))
         if frames is None:
             last = max([*objects, facts.get(name, {}).get("frames", 0)], default=0)
             frames = AbsentFrames(np.arange(1, last + 1), name, root)
@@ -515,7 +523,7 @@ def _read_uadetrac(root, split, names):
         texts = sorted(path.parent.glob("gt*.txt"))
         if name in known or not texts or not _chosen(name, split, names, table):
             continue
-        sequences.append(_detrac_text(name, find_frames(path.parent, name), texts, facts.get(name, {})))
+        sequences.append(_detrac_text(name, open_frames(path), texts, facts.get(name, {})))
     return sequences
 
 
@@ -541,7 +549,7 @@ UAVDT_CLASSES = ("car", "truck", "bus")
 
 def _read_uavdt(root, split, names):
     root, table = _require(root, "UAVDT frames and the GT folder"), published_table("uavdt_sequences")
-    facts = table.set_index("name").to_dict("index")
+    facts, places = table.set_index("name").to_dict("index"), find_frames(root)
     sequences = []
     for path in sorted(root.rglob("*_gt_whole.txt")):
         name = path.name.removesuffix("_gt_whole.txt")
@@ -550,7 +558,7 @@ def _read_uavdt(root, split, names):
         rows = read_rows(path, 9, "frame,id,left,top,width,height,out-of-view,occlusion,category")
         rows[:, 8] -= 1
         listed = facts.get(name, {})
-        frames = find_frames(root, name)
+        frames = open_frames(places.get(name))
         if frames is None:
             last = max(int(rows[:, 0].max(initial=0)), int(listed.get("toolkit_frames") or listed.get("max_gt_frame") or 0))
             frames = AbsentFrames(np.arange(1, last + 1), name, root)

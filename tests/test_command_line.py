@@ -70,6 +70,8 @@ def test_train_detect_evaluate(work):
     assert cv2.VideoCapture(str(work / "found" / "own video.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 12
     assert set(pd.read_csv(work / "found" / "detections.csv").sequence) == {"own video"}
     spotnet("detect", checkpoint, work / "scenes" / "street" / "frames", "--out", work / "res", "--format", "uavdt", "--score", 0)
+    spotnet("detect", checkpoint, work / "scenes", "--source", "scenes", "--name", "street", "--out", work / "set", "--score", 0)
+    assert set(pd.read_csv(work / "set" / "detections.csv").sequence) == {"street"}
     truth = work / "gt"
     truth.mkdir()
     (truth / "frames_gt_whole.txt").write_text("1,1,10,20,30,40,1,1,1\n")
