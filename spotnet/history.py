@@ -75,5 +75,7 @@ class LivePlot:
             history.dropna(subset=found).plot(x="step", y=found, marker="o", markersize=3, ax=axes[1], title="AP, percent")
         speed = history.assign(**{"network alone": history.samples_per_second / (1 - history.waiting).clip(0.01)})
         speed.plot(x="step", y=["samples_per_second", "network alone"], ax=axes[-1], title="images per second", ylim=(0, None))
-        axes[-1].legend(["loader and network", "network alone"])
+        for ax in axes:
+            ax.legend(*ax.get_legend_handles_labels(), fontsize=7)
+        axes[-1].legend(["loader and network", "network alone"], fontsize=7)
         return figure

@@ -147,14 +147,19 @@ def validate(model: SpotNet, sequences, config: TrainConfig, accelerator: Accele
 
 # %% ../nbs/80_training.ipynb #730fa085
 def _precision(wanted: str) -> str:
-    "In accelerate's words. bf16 on a CPU without such instructions can be 170 times slower, so a CPU computes in fp32."
-    on_gpu = torch.cuda.is_available() and not os.environ.get("ACCELERATE_USE_CPU")
+    "In accelerate's words. bf16 on a CPU without such instructions can be 170 times slower, so `auto` on a CPU is fp32."
+    if torch.cuda.is_available() and not os.environ.get("ACCELERATE_USE_CPU"):
+        has = {"bf16": torch.cuda.is_bf16_supported(including_emulation=False), "fp16": True, "fp32": True}
+        device = torch.cuda.get_device_name()
+    else:
+        abilities = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.9
+        has = {"fp32": True, "fp16": False, "bf16": bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))}
+        device = "this CPU"
     if wanted == "auto":
-        wanted = "fp32" if not on_gpu else "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    elif wanted != "fp32" and not on_gpu:
-        raise ValueError(f"precision={wanted} needs a GPU; on a CPU it would be slower than fp32, by up to 170 times")
-    elif wanted == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise ValueError(f"{torch.cuda.get_device_name()} has no bf16; use precision=fp16 or fp32")
+        wanted = "fp32" if device == "this CPU" else "bf16" if has["bf16"] else "fp16"
+    if not has[wanted]:
+        able = ", ".join(name for name, there in has.items() if there)
+        raise ValueError(f"{device} does not compute in {wanted}; choose precision from {able}, or auto")
     return "no" if wanted == "fp32" else wanted
 
 
