@@ -426,7 +426,9 @@ def launch(processes: int, config: TrainConfig, sequences, out, **options) -> Tr
     if processes == 1:
         return train(config, sequences, out, **options)
     out, on_gpu = Path(out), torch.cuda.is_available()
-    with _before_a_fork(), patch_environment(**({} if on_gpu else {"accelerate_use_cpu": "1", "gloo_socket_ifname": "lo"})):
+    environment = {"tqdm_disable": "1"}  # a notebook's bars cannot be moved from a forked process; lines can be printed
+    environment |= {} if on_gpu else {"accelerate_use_cpu": "1", "gloo_socket_ifname": "lo"}
+    with _before_a_fork(), patch_environment(**environment):
         notebook_launcher(_launched, (on_gpu, config, sequences, out, {**options, "processes": processes}), processes,
                           use_port=_free_port())
     state = json.loads((out / "checkpoint" / "last" / "state.json").read_text())
