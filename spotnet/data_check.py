@@ -227,7 +227,7 @@ def _check_masks(samples, s, pictures) -> tuple[dict, list]:
     return facts, found
 
 
-def _check_targets(samples, looks: int = 64):
+def _check_targets(samples, looks: int = 32):
     "Are there objects left in the windows that the network sees?"
     chosen = np.unique(np.linspace(0, len(samples) - 1, looks).astype(int))
     counts = [len(samples[1, int(i)]["index"]) for i in chosen]
