@@ -373,10 +373,12 @@ def _table(frame: pd.DataFrame) -> str:
     return frame.to_html(index=False, float_format=lambda v: f"{v:.2f}", na_rep="", border=0)
 
 
-def _save_table(frame: pd.DataFrame, folder: Path, name: str) -> None:
+def _save_table(frame: pd.DataFrame, folder: Path, name: str, columns=None) -> None:
+    "NAME.csv, and NAME.md with `columns` of it (None: all)."
     folder.mkdir(exist_ok=True)
     frame.to_csv(folder / f"{name}.csv", index=False)
-    cells = frame.map(lambda v: f"{v:.2f}" if isinstance(v, float) and not np.isnan(v) else "" if v is None or v != v else str(v))
+    shown = frame[[c for c in columns or frame if c in frame]]
+    cells = shown.map(lambda v: f"{v:.2f}" if isinstance(v, float) and not np.isnan(v) else "" if v is None or v != v else str(v))
     lines = [" | ".join(cells.columns), " | ".join("---" for _ in cells.columns), *(" | ".join(r) for r in cells.to_numpy())]
     (folder / f"{name}.md").write_text("".join(f"| {line} |\n" for line in lines))
 
@@ -400,7 +402,8 @@ def collect(folder) -> pd.DataFrame:
     runs = runs_table(folder)
     if not len(runs):
         raise ValueError(f"{folder}: no run folders (no */params.json); expected an experiment made by `spotnet run`")
-    _save_table(runs, folder / "tables", "runs")
+    short = ("stage", "run", "state", "variant", "seed", *METRICS, "seconds")
+    _save_table(runs, folder / "tables", "runs", short)
     (folder / "plots").mkdir(exist_ok=True)
     parts = [f"<h1>{html.escape(folder.resolve().name)}</h1>"]
     trained = runs[(runs.stage == "train") & (runs.state == "done")] if "variant" in runs else runs.iloc[:0]
@@ -428,7 +431,7 @@ def collect(folder) -> pd.DataFrame:
             parts.append(f"<h2>{html.escape(title)}</h2>")
             parts += [f"<h3>{html.escape(t.stem)}</h3>{_table(pd.read_csv(t))}" for t in tables]
             parts += [f"<h3>{html.escape(p.stem)}</h3><p>{_image(p, p.stem)}</p>" for p in pictures]
-    parts += ["<h2>Runs</h2>", _table(runs[[c for c in ("stage", "run", "state", "variant", "seed", "seconds") if c in runs]])]
+    parts += ["<h2>Runs</h2>", _table(runs[[c for c in short if c in runs]])]
     page = '<!doctype html><html lang="en"><meta charset="utf-8">'
     page += f"<title>{html.escape(folder.resolve().name)}</title><style>{_STYLE}</style><body>"
     half = folder / ".report.html.part"
