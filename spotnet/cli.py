@@ -146,13 +146,11 @@ def masks(
             typer.echo(f"{sequence}: F {quality['f']:.3f}, precision {quality['precision']:.3f}, recall {quality['recall']:.3f}")
 
 
-@app.command(epilog="""Examples:
+@app.command(epilog="""Example: spotnet train cdnet data/highway --frames 470-1200 --masks outputs/masks --out outputs/run
 
-spotnet train cdnet data/highway --frames 470-1200 --masks outputs/masks --out outputs/run
+Look at the data first: the same with --check
 
-spotnet train cdnet data/highway --frames 470-1200 --masks outputs/masks --out outputs/run --check
-
-accelerate launch --num_processes 8 -m spotnet train uadetrac data/uadetrac --split train --step 10 --recipe paper
+Eight GPUs: accelerate launch --num_processes 8 -m spotnet train uadetrac data/uadetrac --split train --step 10 --recipe paper
  --masks outputs/masks --init start.safetensors --out outputs/run --processes 8 --resume""")
 def train(
     source: Source,
