@@ -88,7 +88,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'spotnet/checkpoints.py')},
             'spotnet.cli': { 'spotnet.cli._assignments': ('cli.html#_assignments', 'spotnet/cli.py'),
                              'spotnet.cli._explain': ('cli.html#_explain', 'spotnet/cli.py'),
-                             'spotnet.cli._folder': ('cli.html#_folder', 'spotnet/cli.py'),
                              'spotnet.cli._installed': ('cli.html#_installed', 'spotnet/cli.py'),
                              'spotnet.cli._range': ('cli.html#_range', 'spotnet/cli.py'),
                              'spotnet.cli.collect': ('cli.html#collect', 'spotnet/cli.py'),

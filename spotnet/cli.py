@@ -198,7 +198,8 @@ def train(
     test = _range(held or everything, validation, step) if held or validation else None
     if check:
         found = check_data(settings.samples(sequences, masks), test or ())
-        found.figure().savefig(_folder(out) / "check.png", dpi=110)
+        out.mkdir(parents=True, exist_ok=True)
+        found.figure().savefig(out / "check.png", dpi=110)
         write_atomic(out / "check.json", json.dumps(found.to_dict(), indent=1).encode())
         typer.echo(f"{found}\npicture: {out / 'check.png'}")
         raise typer.Exit(1 if found.stops else 0)
@@ -207,11 +208,6 @@ def train(
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo(f"{result.history.step.iloc[-1]} steps, loss {result.history.loss.iloc[-1]:.3f}, "
                    f"{result.metrics or 'not validated'}; {out}/checkpoint")
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 @app.command(epilog="Example: spotnet detect outputs/run/checkpoint/last street.mp4 --out outputs/street --video")

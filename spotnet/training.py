@@ -24,7 +24,7 @@ import torch
 from accelerate import Accelerator, notebook_launcher
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import gather_object, patch_environment, send_to_device
+from accelerate.utils import broadcast, gather_object, patch_environment, send_to_device
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
@@ -125,6 +125,9 @@ def validate(model: SpotNet, sequences, config: TrainConfig, accelerator: Accele
     The loss is that of the answering stack on whole frames without augmentation, a mean over frames."""
     process, processes = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
     device = None if accelerator is None else accelerator.device
+    if processes > 1:  # each has counted its own batch statistics; the ones that are saved are those of the first
+        for buffer in model.buffers():
+            broadcast(buffer)
     shares = [np.array_split(np.arange(len(s)), processes)[process] for s in sequences]
     detector = Detector(model, config.detect_size, device, conventions=Conventions(**config.conventions))
     found = [detector.detect(s[share]) for s, share in zip(sequences, shares)]
@@ -134,7 +137,8 @@ def validate(model: SpotNet, sequences, config: TrainConfig, accelerator: Accele
     metrics = {"AP": evaluate(config.protocol, sequences, found, config.iou).ap,
                "AP50": evaluate(config.protocol, sequences, found, 0.5).ap}
     if config.metric == "loss":
-        samples = config.samples([s[share] for s, share in zip(sequences, shares) if len(share)], masks, training=False)
+        mine = [s[share] for s, share in zip(sequences, shares)]
+        samples = config.samples(mine, masks, training=False) if any(len(s.annotated) for s in mine) else []
         criterion, total = Criterion(config.size_form, **config.loss_weights), torch.zeros(2, device=device)
         model.eval()
         with torch.inference_mode():
