@@ -193,6 +193,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'spotnet.experiments.compare': ('experiments.html#compare', 'spotnet/experiments.py'),
                                      'spotnet.experiments.describe': ('experiments.html#describe', 'spotnet/experiments.py'),
                                      'spotnet.experiments.execute': ('experiments.html#execute', 'spotnet/experiments.py'),
+                                     'spotnet.experiments.label_method': ('experiments.html#label_method', 'spotnet/experiments.py'),
                                      'spotnet.experiments.published_ablation': ( 'experiments.html#published_ablation',
                                                                                  'spotnet/experiments.py'),
                                      'spotnet.experiments.run_grid': ('experiments.html#run_grid', 'spotnet/experiments.py'),

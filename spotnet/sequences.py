@@ -572,7 +572,7 @@ def _read_uavdt(root, split, names):
             found = boxes_from_rows(regions, every, other, missing=Objects.empty())
             ignored = [found[i].boxes for i in np.searchsorted(every, frames.numbers)]
         known = [a for a in listed.get("attributes", "").split("|") if a not in ("", "unknown")]
-        attributes = {"tags": known, "split": listed.get("split", ""),
+        attributes = {"tags": known, "split": listed.get("split", ""), "camera": "drone",
                       "ignore_applied": listed.get("ignore_applied_by_toolkit", "yes") != "no"}
         sequences.append(Sequence(name, frames, objects, ignored, attributes, UAVDT_CLASSES))
     return sequences
