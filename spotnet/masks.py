@@ -11,11 +11,8 @@ __all__ = ['INSIDE', 'OUTSIDE', 'UNKNOWN', 'BGSLIBRARY', 'CONTRIB', 'METHODS', '
 import hashlib
 import inspect
 import json
-import multiprocessing
 import os
-import queue
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, wait
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -25,6 +22,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from . import __version__
+from .engines import in_processes
 from .background import FlyingBackgrounds, StandingBackgrounds
 from .mask_quality import box_mask, mask_agreement, mask_quality  # noqa: F401 (their home for users is here)
 from .refine import grabcut, tracks
@@ -312,54 +310,33 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
     write_atomic(path, json.dumps(facts | {"complete": True}, indent=1).encode())
 
 
-_ticks = None  # in a worker process: the queue on which it reports
+def _write_alone(*job) -> None:
+    _write_sequence(*job, lambda frames: None)
 
 
-def _start_worker(ticks) -> None:
-    global _ticks
-    _ticks = ticks
-    cv2.setNumThreads(1)
-
-
-def _write_in_worker(*job) -> None:
-    _write_sequence(*job, _ticks.put)
-
-
-def write_masks(sequences, out, method: str = "median", within_boxes: bool = True, workers: int = 1, **options) -> Path:
+def write_masks(sequences, out, method: str = "median", within_boxes: bool = True, workers: int = 1, ray: str = None,
+                **options) -> Path:
     """Masks of every sequence to `<out>/<sequence>/<frame name>.png`, `workers` sequences at a time; returns `out`.
 
     Complete sequences are skipped, begun ones continued. Frames that are not annotated get no mask when cut with boxes.
-    With more than one worker, call it under `if __name__ == "__main__":` in a script. Raises what `foreground_masks`
-    raises; the masks written so far stay."""
+    `ray`: on a cluster instead, "auto" or an address (`spotnet.engines`). Raises what `foreground_masks` raises, and
+    ChildProcessError where a process was killed; the masks written so far stay."""
     _steps(method, options)
-    out, todo = Path(out), {s.name: s for s in sequences}
+    out, todo = Path(out).resolve(), {s.name: s for s in sequences}
     jobs = [(s, out / name, method, within_boxes, options) for name, s in todo.items()]
     with tqdm(total=sum(len(s) for s in todo.values()), desc=f"masks {method}", unit="frame", disable=None) as bar:
-        if workers <= 1 or len(jobs) == 1:
+        if not ray and (workers <= 1 or len(jobs) == 1):
             for job in jobs:
                 _write_sequence(*job, bar.update)
             return out
-        processes = multiprocessing.get_context("spawn")  # a fork would inherit OpenCV's threads, and can hang in them
-        ticks = processes.Queue()
-        with ProcessPoolExecutor(min(workers, len(jobs)), processes, _start_worker, (ticks,)) as pool:
-            running = {pool.submit(_write_in_worker, *job) for job in jobs}
-            try:
-                while running:
-                    done, running = wait(running, timeout=0.2)
-                    _drain(ticks, bar)
-                    for one in done:
-                        one.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        _drain(ticks, bar)
+        frames = dict.fromkeys(todo, 0)
+
+        def look():  # what is written is seen in the folders, whichever machine writes it
+            for name in [n for n, count in frames.items() if count < len(todo[n])]:
+                frames[name] = sum(f.name.endswith(".png") for f in os.scandir(out / name)) if (out / name).is_dir() else 0
+            bar.update(sum(frames.values()) - bar.n)
+
+        for i, _ in in_processes(_write_alone, jobs, None if ray else min(workers, len(jobs)), ray=ray, meanwhile=look):
+            frames[jobs[i][0].name] = len(jobs[i][0])
+            look()
     return out
-
-
-def _drain(ticks, bar) -> None:
-    "Pass on what worker processes reported."
-    while True:
-        try:
-            bar.update(ticks.get_nowait())
-        except queue.Empty:
-            return

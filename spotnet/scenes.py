@@ -10,16 +10,15 @@ __all__ = ['LEAST_SHOWN', 'LEAST_INSIDE', 'LEAST_SIDE', 'MARGIN', 'SHADOW', 'VEH
 # %% ../nbs/10_scenes.ipynb #71260c9a
 import json
 import shutil
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from functools import cached_property
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
+from .engines import in_processes
 from .scene_places import Backdrop, Layout, draw_backdrop, furnish, hazed, paint_ground
 from .scene_vehicles import (FINE, MODELS, PAINTS, SHARES, Light, SceneConfig, Vehicle, View,
                                     draw_vehicle, look, scene_light, scene_rng, window)
@@ -553,11 +552,8 @@ def render_scenes(out,  # folder; each scene gets a folder of its own in it
     todo = [c for c in configs if not _complete(out / c.name, c)]
     with tqdm(total=sum(c.frames for c in todo), unit="frame", desc="scenes", disable=not progress or not todo) as bar:
         if workers > 1 and len(todo) > 1:
-            fresh = get_context("spawn")  # a forked process can wait for ever for OpenCV's threads, which were not forked
-            with ProcessPoolExecutor(workers, fresh, cv2.setNumThreads, (1,)) as pool:
-                for config, job in [(c, pool.submit(write_scene, c, out)) for c in todo]:
-                    job.result()
-                    bar.update(config.frames)
+            for i, _ in in_processes(write_scene, [(c, out) for c in todo], workers):
+                bar.update(todo[i].frames)
         else:
             for config in todo:
                 write_scene(config, out, bar.update)
