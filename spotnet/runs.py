@@ -173,9 +173,9 @@ def execute(run: Run,
         # a log wants lines, not bars that redraw themselves
         around = {"TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
                   "PYDEVD_DISABLE_FILE_VALIDATION": "1", **(environment or {})}
+        devices = {**os.environ, **around}.get("CUDA_VISIBLE_DEVICES")
         state = {"state": "running", "stage": run.stage, "start": _now(), "attempt": before.get("attempt", 0) + 1,
-                 "devices": around.get("CUDA_VISIBLE_DEVICES"), "notebook": notebook_hash(run.notebook),
-                 **_facts(around.get("CUDA_VISIBLE_DEVICES"))}
+                 "devices": devices, "notebook": notebook_hash(run.notebook), **_facts(devices)}
         write_json(target / "params.json", {"stage": run.stage, "notebook": run.notebook.name, "parameters": run.parameters,
                                             "needs": run.needs, "varies": run.varies, "given": given})
         with (target / "stdout.log").open("a") as log:
