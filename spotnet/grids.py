@@ -49,7 +49,8 @@ class Run:
     @property
     def name(self) -> str:
         "Stage, and what sets it apart, in words."
-        told = [f"{k}={_short(self.parameters[k])}" for k in self.varies if k in self.parameters]
+        keys = sorted(self.varies, key=lambda k: (k == "seed") - (k == "variant"))  # the variant first, the seed last
+        told = [f"{k}={_short(self.parameters[k])}" for k in keys if k in self.parameters]
         return " ".join([self.stage, *told])
 
 

@@ -133,14 +133,14 @@ def why_not_comparable(facts) -> list[str]:
     """In what a run differs from the published experiments on the data set of its protocol; empty: in nothing that counts.
 
     `facts`: its row of `runs_table`."""
-    name, listed, frames, _ = _OFFICIAL.get(facts.get("protocol"), _OFFICIAL["uadetrac"])
+    _, listed, frames, _ = _OFFICIAL.get(facts.get("protocol"), _OFFICIAL["uadetrac"])
     test = published_table(listed).query("split == 'test'")
     total, sequences = int(pd.to_numeric(test[frames]).sum()), facts.get("test_sequences")
     reasons = []
     if facts.get("data") not in _OFFICIAL:
-        reasons.append(f"data: {facts.get('data')}, not {name}")
+        reasons.append(f"data {facts.get('data')}")
     elif facts["data"] != facts.get("protocol"):
-        reasons.append(f"rules: {facts.get('protocol')}")
+        reasons.append(f"rules {facts.get('protocol')}")
     elif sequences != len(test) or not 0.99 * total <= facts.get("scored_frames", 0) <= 1.01 * total:
         reasons.append(f"{facts.get('scored_frames', 0):.0f} of {total} test frames")
     if facts.get("size") != "hourglass104":
@@ -170,15 +170,17 @@ def beside_published_rows(runs: pd.DataFrame, comparison: pd.DataFrame) -> pd.Da
     rows = runs.drop_duplicates("setting").set_index("setting").to_dict("index")
     reasons = ["; ".join(why_not_comparable(rows[s])) for s in comparison.setting]
     protocol = next((r.get("protocol") for r in rows.values() if r.get("protocol") in _OFFICIAL), "uadetrac")
-    sources = ["measured here; " + (f"not comparable with published figures ({r})" if r else "comparable") for r in reasons]
-    ours = comparison.assign(seeds=comparison.seeds.astype(object), source=sources)
+    comparable = [f"no: {r}" if r else "yes" for r in reasons]
+    ours = comparison.assign(seeds=comparison.seeds.astype(object), source="measured here")
+    ours["comparable with published"] = comparable
     return pd.concat([ours, published_rows(protocol)], ignore_index=True)
 
 # %% ../nbs/94_report.ipynb #65d37ad3
-def _colours(runs) -> dict:
-    "A colour for each setting, readable for the colour-blind as long as there are few."
-    names = list(dict.fromkeys(runs.setting))
-    return dict(zip(names, sns.color_palette("colorblind" if len(names) <= 10 else "husl", len(names))))
+def _styles(runs) -> dict:
+    "Colour, line and marker of each setting: ten colours that the colour-blind can tell apart, then the same with other lines."
+    names, colours = list(dict.fromkeys(runs.setting)), sns.color_palette("colorblind", 10)
+    return {n: {"color": colours[i % 10], "linestyle": ("-", "--", ":")[i // 10 % 3], "marker": "os^"[i // 10 % 3]}
+            for i, n in enumerate(names)}
 
 
 def plot_bars(runs: pd.DataFrame, metrics=METRICS):
@@ -188,7 +190,8 @@ def plot_bars(runs: pd.DataFrame, metrics=METRICS):
     figure, axes = plt.subplots(1, len(metrics), figsize=(2.6 + 2.7 * len(metrics), 0.7 + 0.28 * max(4, len(names))), sharey=True,
                                 squeeze=False, layout="constrained")
     for ax, metric in zip(axes[0], metrics):
-        sns.barplot(runs, x=metric, y="setting", order=names, hue="setting", palette=_colours(runs), errorbar=None, alpha=0.55,
+        palette = {name: style["color"] for name, style in _styles(runs).items()}
+        sns.barplot(runs, x=metric, y="setting", order=names, hue="setting", palette=palette, errorbar=None, alpha=0.55,
                     legend=False, ax=ax)
         sns.stripplot(runs, x=metric, y="setting", order=names, color="black", size=4, jitter=False, ax=ax)
         ax.set(ylabel="", xlabel=f"{metric}, percent" if metric in METRICS else metric)
@@ -196,10 +199,10 @@ def plot_bars(runs: pd.DataFrame, metrics=METRICS):
     return figure
 
 
-def _legend(figure, ax, count: int) -> None:
+def _legend(figure, ax, where: str = "outside lower center", columns: int = 4) -> None:
     handles, labels = ax.get_legend_handles_labels()
-    first = dict(zip(labels[::-1], handles[::-1]))
-    figure.legend(first.values(), first.keys(), loc="outside lower center", ncols=min(4, max(1, count)), fontsize=7)
+    first = {label: handles[labels.index(label)] for label in dict.fromkeys(labels)}
+    figure.legend(first.values(), first.keys(), loc=where, ncols=min(columns, len(first)), fontsize=7)
 
 
 def plot_curves(folder, runs: pd.DataFrame):
@@ -207,15 +210,15 @@ def plot_curves(folder, runs: pd.DataFrame):
     found = [(row, pd.read_csv(path)) for row in runs.itertuples() if (path := Path(folder) / row.run / "curve.csv").exists()]
     if not found:
         return None
-    ious, colours = sorted({i for _, c in found for i in c.iou.unique()}), _colours(runs)
+    ious, styles = sorted({i for _, c in found for i in c.iou.unique()}), _styles(runs)
     figure, axes = plt.subplots(1, len(ious), figsize=(4.2 * len(ious), 3.6), squeeze=False, layout="constrained")
     for ax, iou in zip(axes[0], ious):
         for row, curve in found:
             part = curve[curve.iou == iou]
-            ax.plot(part.recall, part.precision, color=colours[row.setting], label=row.setting, linewidth=1.1)
+            ax.plot(part.recall, part.precision, **styles[row.setting] | {"marker": ""}, label=row.setting, linewidth=1.1)
         ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"IoU {iou:g}")
         ax.grid(alpha=0.3)
-    _legend(figure, axes[0, 0], len(colours))
+    _legend(figure, axes[0, 0])
     return figure
 
 
@@ -226,16 +229,18 @@ def plot_learning(folder, runs: pd.DataFrame):
         return None
     panels = [c for c in ("loss", "heatmap", "segmentation", "AP50", "AP") if any(c in h for _, h in found)]
     figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.4), squeeze=False, layout="constrained")
-    colours = _colours(runs)
+    styles = _styles(runs)
     for ax, name in zip(axes[0], panels):
         for row, history in found:
             if name in history:
                 part = history.dropna(subset=[name])
-                ax.plot(part.step, part[name], color=colours[row.setting], label=row.setting, linewidth=1.1)
+                ax.plot(part.step, part[name], **styles[row.setting], markersize=3, label=row.setting, linewidth=1.1)
         loss = name not in ("AP", "AP50")
         ax.set(xlabel="step", title=f"{name} loss" if loss and name != "loss" else name, yscale="log" if loss else "linear")
+        for kind in ("major", "minor") if loss else ():  # 0.6 is read more easily than 6 x 10^-1
+            getattr(ax.yaxis, f"set_{kind}_formatter")(plt.FuncFormatter(lambda v, _: f"{v:g}"))
         ax.grid(alpha=0.3)
-    _legend(figure, axes[0, 0], len(colours))
+    _legend(figure, axes[0, 0])
     return figure
 
 
@@ -243,16 +248,16 @@ def plot_speed(runs: pd.DataFrame, metric: str = "AP50"):
     "A metric against images per second at detection; the area of a point goes with the number of weights. None without speeds."
     if not {"detect_images_per_second", metric} <= set(runs) or runs.detect_images_per_second.notna().sum() == 0:
         return None
-    figure, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
-    colours = _colours(runs)
+    figure, ax = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
+    styles = _styles(runs)
     largest = runs.weights.max()
     for name, group in runs.groupby("setting", sort=False):
-        ax.scatter(group.detect_images_per_second, group[metric], s=20 + 100 * group.weights / largest, color=colours[name],
-                   label=name, alpha=0.75)
-    ax.set(xlabel="images per second at detection, on the machine and among the runs of that time", ylabel=f"{metric}, percent")
+        ax.scatter(group.detect_images_per_second, group[metric], s=20 + 60 * group.weights / largest,
+                   color=styles[name]["color"], marker=styles[name]["marker"], label=name, alpha=0.75)
+    ax.set(xlabel="images/s at detection, as busy as the machine was", ylabel=f"{metric}, percent")
     ax.set_xlim(left=0)
     ax.grid(alpha=0.3)
-    _legend(figure, ax, len(colours))
+    _legend(figure, ax, "outside right upper", 1)
     return figure
 
 # %% ../nbs/94_report.ipynb #d72fc1b7
