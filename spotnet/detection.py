@@ -234,6 +234,6 @@ def detect_sequences(checkpoint,  # as for Detector
         return
     jobs = [(checkpoint, options, masks and Path(masks).resolve(), s) for s in sequences]
     with tqdm(total=sum(len(s) for s in sequences), desc="detect", unit="frame", disable=None if progress else True) as bar:
-        for i, found in in_processes(_detect_alone, jobs, None if ray else workers, gpus, ray):
+        for i, found in in_processes(_detect_alone, jobs, workers, gpus, ray):
             bar.update(len(sequences[i]))
             yield found

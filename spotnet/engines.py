@@ -90,6 +90,7 @@ def _in_process(pipe, function, args, environment, log) -> None:
     if hasattr(os, "setsid"):
         os.setsid()  # a Ctrl-C in the terminal is the supervisor's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.clear()  # what it has is what the server had when it was started
     os.environ.update(environment)
     if threads := environment.get("OMP_NUM_THREADS"):  # which these two read when they were imported, before the fork
         for module, limit in (("cv2", "setNumThreads"), ("torch", "set_num_threads")):
@@ -142,7 +143,8 @@ def supervise(function,  # of a module, not of the script that was started; argu
     A KeyboardInterrupt ends the process, and is raised again."""
     context = _context([function.__module__, *preload])
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_in_process, args=(theirs, function, args, environment or {}, log and os.fspath(log)))
+    around = {**os.environ, **(environment or {})}
+    process = context.Process(target=_in_process, args=(theirs, function, args, around, log and os.fspath(log)))
     started, seen, most, stopped, message = time.monotonic(), {}, 0, None, None
     with _without_main():
         process.start()
@@ -268,7 +270,8 @@ class LocalEngine:
         if places and workers and workers > places:
             raise ValueError(f"{workers} workers with {self.gpus:g} GPU each; this machine has {len(ids)}: use at most {places} "
                              "workers, or let tasks share a GPU with fewer --gpus-per-run")
-        self.threads = max(1, (os.cpu_count() or 1) // self.workers) if self.workers > 1 else None
+        share = max(1, (os.cpu_count() or 1) // self.workers)
+        self.threads = int(os.environ.get("OMP_NUM_THREADS", share)) if self.workers > 1 else None
         self.pool = ThreadPoolExecutor(self.workers)
 
     def check(self, gpus: float) -> None:
@@ -289,7 +292,7 @@ class LocalEngine:
         with self.devices.take(amount, self.cancel) as chosen:
             if self.cancel.is_set():
                 raise InterruptedError("cancelled before it began")
-            limits = thread_limits(self.threads) if self.threads and "OMP_NUM_THREADS" not in os.environ else {}
+            limits = thread_limits(self.threads) if self.threads else {}
             seen = {"CUDA_VISIBLE_DEVICES": ",".join(chosen)} if self.devices.free else {}
             return function(*args, environment=limits | seen, cancel=self.cancel)
 

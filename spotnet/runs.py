@@ -208,7 +208,7 @@ def last_error(folder) -> str:
         outputs = [o for c in nbformat.read(path, 4).cells for o in c.get("outputs", []) if o.output_type == "error"]
         if outputs:
             return f"{outputs[-1].ename}: {outputs[-1].evalue}\nsee {path}"
-    said = _tail(log).split(_MARK)[-1].splitlines()[1:]
+    said = [line for line in _tail(log).split(_MARK)[-1].splitlines()[1:] if not re.match("(Executing|Ending) Cell", line)]
     return "\n".join([*(["killed: " + state["note"]] if "note" in state else []), *said[-3:], f"see {log}"])
 
 
@@ -270,7 +270,7 @@ class RunsView:
     "The runs of an experiment's folder as a table that can be drawn again: in a terminal, as a widget, as text."
 
     def __init__(self, folder, blocked=()):
-        self.folder, self.blocked = Path(folder), set(blocked)
+        self.folder, self.blocked, self.ended = Path(folder), set(blocked), {}
 
     def table(self) -> pd.DataFrame:
         "One row per run of the grid: run, name, state, done, epoch, step, metric, seconds, left, memory_mb, attempt."
@@ -285,7 +285,11 @@ class RunsView:
             seconds = state.get("seconds")
             if state["state"] == "running":
                 seconds = time.time() - datetime.fromisoformat(state["start"]).timestamp()
-            rows.append({"run": run["id"], "stage": run["stage"], "name": run["name"], "state": state["state"], **progress(place),
+            if state["state"] == "done":  # which stays as it is
+                seen = self.ended[run["id"]] = self.ended.get(run["id"]) or progress(place)
+            else:
+                seen = progress(place)
+            rows.append({"run": run["id"], "stage": run["stage"], "name": run["name"], "state": state["state"], **seen,
                          "seconds": seconds, "memory_mb": state.get("memory_mb"), "attempt": state.get("attempt", 0)})
         table = pd.DataFrame(rows)
         usual = table[table.state == "done"].groupby("stage").seconds.median()

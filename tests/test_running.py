@@ -241,16 +241,33 @@ def test_ray_makes_masks_and_detections(tmp_path, cluster):
         assert one.name == other.name and np.allclose(one.boxes, other.boxes, atol=1e-2) and len(one)
 
 
-def test_progress_of_a_training_run(tmp_path):
-    """What the table shows while a real training goes on, and that nothing is left to say when it is done."""
+def test_training_run_is_watched_killed_and_goes_on(tmp_path):
+    """A real training: the table follows it, its kernel is killed, and the next call goes on from the run's own checkpoint."""
     root = Path(__file__).parent.parent / "nbs" / "experiments"
     (tmp_path / "train.ipynb").write_text((root / "train.ipynb").read_text())
-    small = {"steps": 8, "batch": 2, "train_frames": "1-20", "test_frames": "1-6", "mask_method": "boxes", "input_size": [64, 96]}
-    stage = {"name": "train", "notebook": "train.ipynb", "parameters": small}
+    small = {"steps": 40, "batch": 2, "train_frames": "1-20", "test_frames": "1-6", "mask_method": "boxes",
+             "input_size": [64, 96], "options": {"save_every": 2}}
+    stage = {"name": "train", "notebook": "train.ipynb", "parameters": small, "resources": {"retries": 0}}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump({"stages": [stage]}))
-    seen = []
-    run_grid(Grid.load(tmp_path / "grid.yaml"), tmp_path / "out", view=lambda view: seen.append(view.table().iloc[0]))
-    steps = [row.step for row in seen if row.step == row.step and row.step is not None]
-    assert steps == sorted(steps) and steps[-1] == 8 and any(row.state == "running" and row.done for row in seen)
+    grid, seen = Grid.load(tmp_path / "grid.yaml"), []
+    folder = tmp_path / "out" / grid.runs[0].id
+
+    def kill_later(view):
+        seen.append(view.table().iloc[0])
+        if seen[-1].step is not None and seen[-1].step >= 4:
+            family = {p.pid for p in psutil.Process().children(recursive=True)}
+            for p in psutil.process_iter(["cmdline"]):
+                if p.pid in family and "ipykernel_launcher" in " ".join(p.info["cmdline"] or ()):
+                    p.kill()
+
+    first = run_grid(grid, tmp_path / "out", view=kill_later, report=False)
+    assert first.state.tolist() == ["killed"] and any(row.state == "running" and 0 < (row.done or 0) < 1 for row in seen)
+    lines = (folder / "steps.jsonl").read_text().splitlines()
+    assert 4 <= len(lines) < 40
+    (folder / "steps.jsonl").write_text("\n".join([json.dumps(json.loads(lines[0]) | {"mark": 1}), *lines[1:]]) + "\n")
+    assert run_grid(grid, tmp_path / "out").state.tolist() == ["done"]
+    records = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records] == list(range(1, 41)) and records[0].get("mark") == 1, "it began from nothing"
     last = RunsView(tmp_path / "out").table().iloc[0]
-    assert last.state == "done" and last.done == 1 and last.metric.startswith("AP@0.5") and last.memory_mb > 300
+    assert last.state == "done" and last.attempt == 2 and last.done == 1 and last.metric.startswith("AP@0.5")
+    assert last.memory_mb > 300
