@@ -50,7 +50,7 @@ def _list_runs(grid: Grid, folder: Path) -> None:
 def run_grid(grid: Grid,
              out,  # folder of the experiment
              workers: int = None,  # runs at a time; None: as many as GPUs, or one
-             gpus_per_run: float = None,  # where the grid does not say; None: one where there are any
+             gpus_per_run: float = None,  # instead of what the grid says (0 stays 0); None: its word, or one if there are any
              ray: str = None,  # "auto", "local" or an address: on a cluster instead of this machine
              only=None,  # "failed", stages, ids of runs; None: all
              report: bool = True,  # rebuild tables, plots and report at the end
@@ -80,12 +80,16 @@ def run_grid(grid: Grid,
             waiting.append(run)
     watched = RunsView(folder)
     with start_engine(workers, gpus_per_run, ray) as engine:
+        def gpus(run):
+            asked = run.resources.gpus
+            return asked if gpus_per_run is None or asked == 0 else gpus_per_run
+
         for run in waiting:
-            engine.check(run.resources.gpus or 0)
+            engine.check(gpus(run) or 0)
 
         def submit(run):
             starts[run.id] = starts.get(run.id, 0) + 1
-            wishes = {k: getattr(run.resources, k) for k in ("gpus", "cpus", "memory")}
+            wishes = {"gpus": gpus(run), "cpus": run.resources.cpus, "memory": run.resources.memory}
             running[engine.submit(execute, run, folder.resolve(), places, **wishes)] = run
 
         while waiting or running:

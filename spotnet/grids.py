@@ -170,7 +170,8 @@ class Grid:
         for stage, members in _by_stage(self.runs).items():
             same = {k: v for k, v in members[0].parameters.items() if k not in members[0].varies}
             r = members[0].resources
-            wishes = [f"{v:g} {k}" for k in ("gpus", "cpus", "memory", "minutes") if (v := getattr(r, k)) is not None]
+            units = {"gpus": "GPUs", "cpus": "CPUs", "memory": "GB", "minutes": "minutes at most"}
+            wishes = [f"{v:g} {unit}" for k, unit in units.items() if (v := getattr(r, k)) is not None]
             count = f"{len(members)} run{'s' * (len(members) > 1)}"
             lines.append(f"{stage}: {members[0].notebook.name}, {count}, each {', '.join(wishes)}")
             lines += [f"    {k}: {_short(v)}" for k, v in same.items()]

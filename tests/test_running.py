@@ -183,6 +183,9 @@ def test_devices_on_one_machine(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "cpu" / grid.runs[0].id / "metrics.json").read_text())["gpu"] == ""
     with pytest.raises(ValueError, match="this machine has"):
         run_grid(write_grid(tmp_path, [9], resources={"gpus": 4}), tmp_path / "much")
+    grid = write_grid(tmp_path, [9], resources={"gpus": 4})
+    run_grid(grid, tmp_path / "shared", gpus_per_run=0.5)  # the command's word against the grid's
+    assert status(tmp_path / "shared" / grid.runs[0].id)["devices"] in ("3", "5")
 
 
 @pytest.fixture(scope="module")
