@@ -185,7 +185,7 @@ def execute(run: Run,
         try:
             outcome = supervise(_execute_notebook, str(run.notebook.resolve()), str(target), given, os.getcwd(),
                                 environment=around, log=target / "stdout.log", timeout=limit, cancel=cancel,
-                                preload=("papermill",))
+                                preload=("papermill", "ipykernel.kernelspec"))
         except BaseException:
             write_json(target / "status.json", state | {"state": "killed", "end": _now(), "note": "interrupted"})
             raise
