@@ -227,11 +227,13 @@ def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or
            zoom: Annotated[list[float] | None, typer.Option(help="Magnification to look at; repeat for several.")] = None,
            workers: Workers = None, gpus: Gpus = None, ray: Ray = None,
            masks: Annotated[bool, typer.Option("--masks", help="Also write the network's foreground (Otsu).")] = False,
-           video: Annotated[bool, typer.Option("--video", help="Also write a video with the boxes drawn in.")] = False):
+           video: Annotated[bool, typer.Option("--video", help="Also write a .webm video with the boxes drawn in.")] = False):
     "Find vehicles in a video or in pictures."
-    from spotnet.attention import draw_boxes
     from spotnet.detection import detect_sequences, write_detections
+    from spotnet.errors import COLOURS
+    from spotnet.pictures import draw_boxes, write_video
     from spotnet.sequences import VIDEOS
+    from tqdm import tqdm
 
     if source is None:
         holds = material.suffix.lower() in VIDEOS or any(p.suffix.lower() in VIDEOS for p in material.rglob("*"))
@@ -251,13 +253,11 @@ def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or
     if masks:
         paths.append(out / "masks")
     for sequence, detections in zip(sequences, found) if video else ():
-        height, width = sequence.size
-        paths.append(out / f"{sequence.name}.mp4")
-        writer = cv2.VideoWriter(str(paths[-1]), cv2.VideoWriter_fourcc(*"mp4v"), 25, (width, height))
-        for number, image in zip(sequence.numbers, sequence.frames):
-            shown = detections.at(int(number)).above(max(score, 0.3))
-            writer.write(cv2.cvtColor(draw_boxes(image, shown.boxes, (90, 220, 255), shown.scores), cv2.COLOR_RGB2BGR))
-        writer.release()
+        shown = detections.above(max(score, 0.3))
+        frames = tqdm(zip(sequence.numbers, sequence.frames), total=len(sequence), desc="video", unit="frame", disable=None)
+        paths.append(write_video(out / f"{sequence.name}.webm", (
+            draw_boxes(image, (here := shown.at(int(number))).boxes, COLOURS["hit"], [f"{s:.2f}" for s in here.scores])
+            for number, image in frames)))
     typer.echo(
         f"{sum(len(d) for d in found)} detections in {sum(len(s) for s in sequences)} frames: {', '.join(map(str, paths))}"
     )

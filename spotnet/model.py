@@ -197,16 +197,20 @@ class SpotNet(nn.Module):
                 x = self.merge[i](F.relu(self.join_input[i](x) + self.join_feature[i](features[i])))
         return features
 
-    def read(self, feature: torch.Tensor, stack: int = -1, gate: torch.Tensor = None) -> Prediction:
+    def read(self, feature: torch.Tensor, stack: int = -1, gate: torch.Tensor = None, known: Prediction = None) -> Prediction:
         """The heads of one stack. `gate` (B, 1, H/4, W/4), if given, replaces the network's own attention; a gate of
-        ones switches it off."""
+        ones switches it off. `known`: what the same features gave before; only heads that a gate touches run again."""
         heads, config = self.heads[stack], self.config
-        attention = heads["segmentation"](feature) if config.segmentation else None
+        attention = known.attention if known else heads["segmentation"](feature) if config.segmentation else None
         if gate is None and config.attention != "none":
             gate = self.gate(attention)
         weighted = feature if gate is None else feature * gate
         targets = config.attention_heads if config.attention != "none" else ("heatmap",)
-        return Prediction(*(heads[name](weighted if name in targets else feature) for name in HEADS), attention)
+        def answer(name):
+            if name in targets:
+                return heads[name](weighted)
+            return getattr(known, name) if known else heads[name](feature)
+        return Prediction(*map(answer, HEADS), attention)
 
     def gate(self, attention: torch.Tensor) -> torch.Tensor:
         "Foreground logits (B, 1, H, W) -> the factor (B, 1, H/4, W/4) that multiplies the features."

@@ -67,7 +67,7 @@ def test_train_detect_evaluate(work):
     checkpoint = work / "run" / "checkpoint" / "last"
     spotnet("detect", checkpoint, work / "own video.mp4", "--out", work / "found", "--video", "--masks", "--score", 0)
     assert len(list((work / "found" / "masks" / "own video").glob("*.png"))) == 12
-    assert cv2.VideoCapture(str(work / "found" / "own video.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 12
+    assert cv2.VideoCapture(str(work / "found" / "own video.webm")).get(cv2.CAP_PROP_FRAME_COUNT) == 12
     assert set(pd.read_csv(work / "found" / "detections.csv").sequence) == {"own video"}
     spotnet("detect", checkpoint, work / "scenes" / "street" / "frames", "--out", work / "res", "--format", "uavdt", "--score", 0)
     spotnet("detect", checkpoint, work / "scenes", "--source", "scenes", "--name", "street", "--out", work / "set", "--score", 0)
