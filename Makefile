@@ -3,7 +3,9 @@
 # make run DATA=uavdt ROOT=data/uavdt      the same on real drone video
 # make test           chapters export to what is committed, their cells pass, tests pass, code is clean
 # make bench          speed of masks, samples, decoding, the network and evaluation, as ratios measured in one run
-# make lab            JupyterLab on this machine, with the chapters
+# make lab            JupyterLab on this machine, with the chapters and the explorer
+# make docs           the chapters, guides and API as a site in site/, readable without a server
+# make pictures       the README's pictures of the explorer, taken anew (needs chromium)
 PYTHON ?= python3
 DATA ?= scenes
 ROOT ?= data/$(DATA)
@@ -11,7 +13,7 @@ OUT ?= outputs/$(if $(filter cdnet,$(DATA)),$(notdir $(ROOT)),$(DATA))
 WORKERS ?= 1
 BIN := .venv/bin
 
-.PHONY: run test lint bench lab clean
+.PHONY: run test lint bench lab docs pictures clean
 
 # torch first and pinned: an unpinned torch brings gigabytes of GPU packages where a CPU build is meant
 .venv/ready: settings.ini constraints.txt setup.py pyproject.toml
@@ -40,5 +42,12 @@ bench: .venv/ready
 lab: .venv/ready
 	$(BIN)/jupyter lab --ip 127.0.0.1 nbs
 
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Open site/index.html in a browser."
+
+pictures: .venv/ready
+	SPOTNET_SCREENSHOTS=nbs/images SPOTNET_STEPS=400 $(BIN)/python -m pytest tests/test_browser.py
+
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist site *.egg-info

@@ -174,7 +174,7 @@ class View:
         "What is shown of a detector: RGB uint8 (h, w, 3)."
         maps, gate, objects = self.maps(name), self.usable(name), self.sequence.objects[self.index]
         layers = [Layer(self.layers[what], values, colours=self.colours, even=even)
-                  for what, (values, even) in self._values(maps, gate).items() if values is not None]
+                  for what, (values, even) in self._values(maps, gate).items()]
         found = self.detections(name)
         scores = [f"{s:.2f}" for s in found.scores]
         drawn = {"detections": lambda p, w: draw_boxes(p, w.place(found.boxes), COLOURS["hit"], scores)}
@@ -190,7 +190,7 @@ class View:
         return compose(maps.image, layers, self.window(), 1 - self.layers["frame"])
 
     def _values(self, maps: Maps, gate: Gate) -> dict:
-        "Layer -> map in [0, 1] or None, and whether it means something everywhere; only layers that are seen."
+        "Layer -> map in [0, 1], and whether it means something everywhere; only layers that are seen."
         values = {}
         if self.layers["mask"] and maps.mask is not None:
             values["mask"] = maps.mask / np.float32(255), False
@@ -198,7 +198,8 @@ class View:
             logit = self.logit and gate == Gate()
             seen = maps.attention(gate, logit)
             # logits lie on both sides of the middle of the scale
-            values["attention"] = 0.5 + seen / (2 * max(float(np.abs(seen).max()), 1e-6)) if logit else seen, logit
+            if np.ptp(seen) > 1e-3:  # the same everywhere would only hide the street
+                values["attention"] = 0.5 + seen / (2 * max(float(np.abs(seen).max()), 1e-6)) if logit else seen, logit
         if self.layers["heatmap"]:
             values["heatmap"] = maps.heatmap(gate), False
         if self.layers["size"]:

@@ -22,18 +22,19 @@ BIN = Path(sys.executable).parent
 # where pictures of what the test saw are left for somebody to look at
 PICTURES = os.environ.get("SPOTNET_SCREENSHOTS")
 
-CELLS = ["""import torch
-from spotnet.attention import Explorer
+# in a picture for the README, detectors should know what they do; the tests do not need that
+STEPS = os.environ.get("SPOTNET_STEPS", "60")
+CELLS = ["""from spotnet.attention import Explorer
 from spotnet.detection import Detector
 from spotnet.sequences import load_sequences
 from spotnet.training import TrainConfig, train
 from spotnet.masks import write_masks
 [scene] = load_sequences("scenes", "scenes", names=["street"])
 write_masks([scene], "masks")
-small = {"steps": 60, "batch": 4, "input_size": (128, 224), "crop": True, "augment": {"scale": (0.9, 1.1)}}
+small = {"steps": STEPS, "batch": 4, "input_size": (128, 224), "crop": True, "augment": {"scale": (0.9, 1.1)}}
 detectors = {v: Detector(train(TrainConfig(variant=v, **small), [scene[:30]], v, "masks", progress=False).model)
-             for v in ("centernet", "spotnet")}""",
-         """explorer = Explorer(scene, detectors, "masks", score=0.2)
+             for v in ("centernet", "spotnet")}""".replace("STEPS", STEPS),
+         """explorer = Explorer(scene, detectors, "masks", score=0.25)
 explorer.range.value = 30, 39
 explorer"""]
 
@@ -129,8 +130,7 @@ def until(page, ready, which: int = 1, seconds: float = 30) -> dict:
 def keep(page, name: str) -> None:
     if PICTURES:
         Path(PICTURES).mkdir(parents=True, exist_ok=True)
-        page.locator(".spotnet-canvas").first.scroll_into_view_if_needed()
-        page.screenshot(path=f"{PICTURES}/{name}.png")
+        page.locator(".jp-OutputArea-output:has(.spotnet-canvas)").first.screenshot(path=f"{PICTURES}/{name}.png")
 
 
 def test_slider_moves_to_another_frame(page):
