@@ -140,7 +140,7 @@ def test_slider_moves_to_another_frame(page):
     handle.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-    after = until(page, lambda now: "frame 4:" in now["alt"])
+    after = until(page, lambda now: "frame 4:" in now["alt"] and "frame 4:" in now["list"])
     assert "frame 4:" in after["alt"] and after["pixels"] != before["pixels"] and "frame 4:" in after["list"]
     page.locator(".spotnet-canvas").nth(1).focus()  # and by the picture's own keys
     page.keyboard.press("End")
@@ -152,7 +152,7 @@ def test_counterfactual_changes_picture_and_lists(page):
     before = seen(page)
     assert "gained" not in before["list"]
     page.click("button:text-is('off')")
-    after = until(page, lambda now: "Gate off" in now["alt"])
+    after = until(page, lambda now: "Gate off" in now["alt"] and "lost:" in now["list"])
     assert after["pixels"] != before["pixels"] and "gained:" in after["list"] and "lost:" in after["list"]
     assert int(re.search(r"(\d+) gained, (\d+) lost", after["alt"])[2]) == int(re.search(r"lost: (\d+)", after["list"])[1])
     assert "no attention to change" in seen(page, 0)["alt"]  # the detector beside it has none, and says so
@@ -171,7 +171,7 @@ def test_drawn_box_shuts_the_gate(page):
     assert page.locator(".spotnet-band:visible").count() == 1  # the rubber band
     page.mouse.move(x + 0.95 * box["width"], y + 0.95 * box["height"], steps=5)
     page.mouse.up()
-    after = until(page, lambda now: "1 painted" in now["alt"])
+    after = until(page, lambda now: "1 painted" in now["alt"] and "lost:" in now["list"])
     assert "1 painted" in after["alt"] and after["pixels"] != before["pixels"]
     assert int(re.search(r"lost: (\d+)", after["list"])[1]) > 0  # all but the border is shut
     corners = [int(page.get_by_label(name, exact=True).input_value()) for name in ("x0", "y0", "x1", "y1")]
