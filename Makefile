@@ -32,7 +32,7 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup
 
 bench: .venv/ready
 	mkdir -p outputs/speed

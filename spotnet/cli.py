@@ -88,6 +88,7 @@ def doctor(as_json: Json = False):
     for module, what, repair in (
         ("ray", "runs on several machines", "pip install 'spotnet[cluster]'"),
         ("onnx", "export", "pip install onnx onnxruntime onnxscript"),
+        ("rerun", "export to the Rerun viewer", "pip install 'spotnet[viewers]'"),
         ("pybgs", "PAWCS and SuBSENSE masks", "apt-get install cmake g++ libopencv-dev; pip install bgslibrary"),
     ):
         parts[module] = "installed" if util.find_spec(module) else f"not installed ({what}): {repair}"

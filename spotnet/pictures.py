@@ -77,8 +77,9 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray,
             cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), colour, thick)
         if texts is not None:
             at = max(0, x0), max(10 * thick, y0 - 2)
-            cv2.putText(image, texts[i], at, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thick, (0, 0, 0), thick + 1, cv2.LINE_AA)
-            cv2.putText(image, texts[i], at, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thick, colour, thick, cv2.LINE_AA)
+            shadow = at[0] + 1, at[1] + 1
+            for place, ink in ((shadow, (0, 0, 0)), (at, colour)):
+                cv2.putText(image, texts[i], place, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thick, ink, thick, cv2.LINE_AA)
     return image
 
 
@@ -114,12 +115,13 @@ class Window:
     height: int
 
     @classmethod
-    def of(cls, height: int, width: int, zoom: float = 1.0, centre: tuple = None, most: int = 960) -> "Window":
-        "So many times magnified around a point (x, y) of the frame, within the frame; at most `most` pixels wide."
+    def of(cls, height: int, width: int, zoom: float = 1.0, centre: tuple = None, most: int = None) -> "Window":
+        """So many times magnified around a point (x, y) of the frame, within the frame. The picture is as wide as the frame,
+        or with `most` as wide as that, but at most twice as wide as the frame."""
         w, h = width / zoom, height / zoom
         x, y = centre or (width / 2, height / 2)
         x0, y0 = min(max(x - w / 2, 0), width - w), min(max(y - h / 2, 0), height - h)
-        shown = min(width, most)
+        shown = width if most is None else min(most, 2 * width)
         return cls((x0, y0, x0 + w, y0 + h), shown, round(height * shown / width))
 
     def cut(self, values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ __all__ = ['LAYERS', 'CHANGED', 'frame_errors', 'figure_strip', 'MaskFolder', 'V
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 
 import cv2
 import matplotlib.pyplot as plt
@@ -94,7 +95,7 @@ class View:
                  score: float = 0.3,  # detections that score less are not shown
                  protocol="uavdt", iou: float = 0.5,  # rules by which hits are told from false alarms
                  memory: int = 512_000_000,  # bytes for the features of frames visited lately
-                 width: int = 960):  # most pixels that all pictures together have from left to right
+                 width: int = 960):  # pixels of all pictures together from left to right; none is enlarged more than twice
         if not len(sequence):
             raise ValueError(f"sequence {sequence.name} has no frames to look at")
         self.sequence, self.protocol, self.iou, self.memory, self.width = sequence, protocol, iou, memory, width
@@ -257,12 +258,12 @@ class View:
         "What is shown as a static figure, for notebooks that are read without a kernel, papers and reports."
         height, width = self.sequence.size
         wide, strip = 12 / len(self.shown), self.strip()
-        heights = [wide * height / width + 0.5] + [3.84] * (strip is not None)
+        heights = [wide * height / width + 0.4 + 0.15 * len(self.shown)] + [3.84] * (strip is not None)
         figure = plt.figure(figsize=(12, sum(heights)), layout="constrained")
         rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         for ax, name in zip(rows[0].subplots(1, len(self.shown), squeeze=False)[0], self.shown):
             ax.imshow(self.picture(name))
-            ax.set_title(self.describe(name).replace(". ", ".\n"), fontsize=8 if len(self.shown) < 3 else 5)
+            ax.set_title(fill(self.describe(name), 150 // len(self.shown)), fontsize=8)
             ax.axis("off")
         if strip is not None:
             ax = rows[1].subplots()

@@ -27,7 +27,7 @@ def test_export_leaves_no_difference(tmp_path):
     assert {p.name for p in (copy / "spotnet").glob("*.py")} == {p.name for p in (ROOT / "spotnet").glob("*.py")}
 
 
-@pytest.mark.parametrize("path", CHAPTERS + EXPERIMENTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", EXPERIMENTS + CHAPTERS, ids=lambda p: p.stem)
 def test_every_cell_passes(path):
     environment = {**os.environ, "TQDM_DISABLE": "1"}
     run = subprocess.run(
@@ -36,7 +36,7 @@ def test_every_cell_passes(path):
     assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
 
 
-@pytest.mark.parametrize("path", CHAPTERS + EXPERIMENTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", EXPERIMENTS + CHAPTERS, ids=lambda p: p.stem)
 def test_saved_outputs_are_real_and_small(path):
     cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
     outputs = [o for c in cells for o in c["outputs"]]
