@@ -32,7 +32,7 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest
 
 bench: .venv/ready
 	mkdir -p outputs/speed

@@ -28,12 +28,13 @@ function render({ model, el }) {
   el.append(frame);
 
   let url = null;
+  const stale = [];
   const show = () => {
     const bytes = model.get("value");
     if (!bytes || !bytes.byteLength) return;
-    const old = url;
+    if (url) stale.push(url);
     url = URL.createObjectURL(new Blob([bytes], { type: "image/" + model.get("format") }));
-    picture.onload = () => old && URL.revokeObjectURL(old);
+    picture.onload = () => stale.splice(0).forEach(URL.revokeObjectURL);
     picture.src = url;
   };
   const tell = () => {

@@ -106,7 +106,9 @@ def seen(page, which: int = 1) -> dict:
     return page.evaluate("""async (which) => {
         const frame = [...document.querySelectorAll('.spotnet-canvas')].filter(c => c.offsetParent !== null)[which];
         const image = frame.querySelector('img');
-        await image.decode();
+        for (let tries = 0; ; tries++) {  // a picture that is replaced while it is decoded is no fault
+            try { await image.decode(); break; } catch (error) { if (tries > 20) throw error; }
+        }
         const canvas = document.createElement('canvas');
         canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
         const context = canvas.getContext('2d');
@@ -183,6 +185,9 @@ def test_drawn_box_shuts_the_gate(page):
 
 
 def test_click_probes_and_curves_lead_to_a_frame(page):
+    page.locator(".spotnet-canvas").nth(1).focus()
+    page.keyboard.press("End")
+    until(page, lambda now: "frame 40:" in now["alt"])
     page.locator(".spotnet-canvas img").nth(1).click(position={"x": 200, "y": 150})
     page.wait_for_selector("text=Pixel 200, 150", timeout=10_000)
     keep(page, "probe")
