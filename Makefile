@@ -50,4 +50,4 @@ pictures: .venv/ready
 	SPOTNET_SCREENSHOTS=nbs/images SPOTNET_STEPS=400 $(BIN)/python -m pytest tests/test_browser.py
 
 clean:
-	rm -rf .venv build dist site *.egg-info
+	rm -rf .venv .cache build dist site *.egg-info
