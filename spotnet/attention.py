@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from .canvas import Canvas
 from .errors import COLOURS
-from .maps import GATES, Gate, follow
+from .maps import GATES, Gate
 from .pictures import COLOUR_MAPS, overlay  # noqa: F401 (named here for users)
 from .views import CHANGED, View, figure_strip, pixels  # noqa: F401
 
@@ -62,7 +62,7 @@ class Explorer:
     def __init__(self, sequence, detectors, masks=None, score: float = 0.3, protocol="uavdt", iou: float = 0.5,
                  memory: int = 512_000_000, width: int = 960):
         self.view = View(sequence, detectors, masks, score, protocol, iou, memory, width)
-        self._task = self._playing = self._strip = self._span = None
+        self._task = self._playing = self._strip = self._span = self._marked = self._coursed = None
         self._quiet = False
         self._make_controls()
         self._listen()
@@ -325,8 +325,10 @@ class Explorer:
         view, (x, y) = self.view, self.view.point
         tables = {name: t.course(x, y) for name, t in view.timelines.items() if len(t) and name in view.shown}
         self.course.layout.display = "" if tables else "none"
-        if not tables:
+        state = x, y, view.number, *((name, len(table)) for name, table in tables.items())
+        if not tables or state == self._coursed:  # drawing curves takes longer than all the rest
             return
+        self._coursed = state
         figure = Figure(figsize=(10, 1.8), dpi=96)
         axes = figure.subplots()
         for k, (name, table) in enumerate(tables.items()):
@@ -349,9 +351,10 @@ class Explorer:
         shown = list(self.view.shown)
         self.bar.max, self.bar.value = (last - first + 1) * len(shown), 0
         for name in shown:
+            timeline, asked = self.view.timelines[name], {Gate(), self.view.gate if self.view.maps(name).gated else Gate()}
             for i in range(first, last + 1):
-                gates = {Gate(), self.view.usable(name, i)}
-                next(follow(self.view.timelines[name], [i], lambda i, name=name: self.view.maps(name, i), gates))
+                if not timeline.has(i, asked):
+                    timeline.add(i, self.view.maps(name, i), {Gate(), self.view.usable(name, i)})
                 self.bar.value += 1
                 self.progress.value = f"{self.bar.value} of {self.bar.max}"
                 yield i
@@ -401,13 +404,15 @@ class Explorer:
         shown = self.view.strip()
         if shown is not None:
             self._strip, self._span, self.strip.alt = shown
+            self._marked = None
             self.strip.layout.display = ""
             self.draw()
 
     def _mark_frame(self) -> None:
         "A line at the shown frame."
-        if self._strip is None:
+        if self._strip is None or self._marked == self.view.number:
             return
+        self._marked = self.view.number
         left, right, first, last = self._span
         picture = self._strip.copy()
         if first <= self.view.number <= last:

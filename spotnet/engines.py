@@ -109,8 +109,8 @@ def _in_process(pipe, function, args, environment, log) -> None:
         answer = None, error
     try:
         message = pickle.dumps(answer)
-        pickle.loads(message)  # some exceptions can be packed and not unpacked
-    except Exception:
+        pickle.loads(message)
+    except Exception:  # what a foreign class raises when packed or unpacked can be anything; its words travel instead
         message = pickle.dumps((None, RuntimeError(f"{type(answer[1] or answer[0]).__name__}: {answer[1] or answer[0]}")))
         code = code or 1
     sys.stdout.flush()
