@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
 from .model import CheckpointError, SpotNet, read_checkpoint, save_checkpoint
 
@@ -79,7 +78,7 @@ def save_run(folder: Path,  # takes its place by rename; what it held is gone on
                 folder.rename(old)
             half.rename(folder)
             shutil.rmtree(old, ignore_errors=True)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors tell a full disk in their own words
+    except (OSError, RuntimeError, CheckpointError) as error:  # torch tells a full disk in its own words
         shutil.rmtree(half, ignore_errors=True)
         kept = "The earlier checkpoint there is untouched. " if folder.exists() else ""
         raise CheckpointError(f"{folder}: the checkpoint could not be written ({error}). {kept}"
@@ -108,12 +107,13 @@ def read_run(folder: Path, config: dict, data: str, process: int = 0) -> tuple[d
         training = torch.load(folder / "training.pt", weights_only=True, map_location="cpu")
         mine = folder / f"random_{process}.pt"
         states = torch.load(mine, weights_only=True) if mine.exists() else None  # a run of fewer processes
+        there, trained_on = dict(state["config"]), state["data"]
     except Exception as error:  # a cut or foreign file: pickle, zip, JSON and the system each have their own words
         raise CheckpointError(f"{folder}: cannot resume ({error}). Start in another folder, or with overwrite.") from error
     config = json.loads(json.dumps(config))
-    if different := sorted(k for k in config if k not in WORKING and state["config"].get(k) != config[k]):
+    if different := sorted(k for k in config if k not in WORKING and there.get(k) != config[k]):
         told = ", ".join(f"{k} ({state['config'].get(k)!r} there, {config[k]!r} here)" for k in different)
         raise CheckpointError(f"{folder}: was trained with another {told}. Use the same, or another folder.")
-    if state["data"] != data:
+    if trained_on != data:
         raise CheckpointError(f"{folder}: was trained on other frames or boxes. Use the same, or another folder.")
     return state, weights, training, states

@@ -23,8 +23,8 @@ from typing import Annotated
 
 import cv2
 import typer
-import yaml
 
+from .files import parse_yaml, read_yaml, replacing, write_json
 from .sequences import READERS, load_sequences
 
 # %% ../nbs/99_cli.ipynb #a95df49d
@@ -47,7 +47,7 @@ def _assignments(texts: list[str] | None) -> dict:
     "The values of `--set name=value`, read as YAML."
     if odd := [s for s in texts or () if "=" not in s]:
         raise ValueError(f"--set {odd[0]}: expected name=value")
-    return {k: yaml.safe_load(v) for k, v in (s.split("=", 1) for s in texts or ())}
+    return {k: parse_yaml(v, f"--set {k}") for k, v in (s.split("=", 1) for s in texts or ())}
 
 
 def _range(sequences, frames: str | None, step: int = 1):
@@ -189,13 +189,12 @@ def train(
 ):
     "Train a network on annotated video."
     from spotnet.data_check import check_data
-    from spotnet.masks import write_atomic
     from spotnet.training import TrainConfig
     from spotnet.training import train as run
 
     given = {"recipe": recipe, "variant": variant, "size": size, "steps": steps, "batch": batch, "learning_rate": learning_rate,
              "seed": seed, "workers": workers}
-    values = {"recipe": recipe, **((yaml.safe_load(config.read_text()) or {}) if config else {})}
+    values = {"recipe": recipe, **((read_yaml(config) or {}) if config else {})}
     settings = TrainConfig.from_dict({**values, **{k: v for k, v in given.items() if v is not None}, **_assignments(set_)})
     everything = load_sequences(source, root, split, name)
     if unknown := set(validation_name or ()) - {s.name for s in everything}:
@@ -207,7 +206,7 @@ def train(
         found = check_data(settings.samples(sequences, masks), test or ())
         out.mkdir(parents=True, exist_ok=True)
         found.figure().savefig(out / "check.png", dpi=110)
-        write_atomic(out / "check.json", json.dumps(found.to_dict(), indent=1).encode())
+        write_json(out / "check.json", found.to_dict())
         typer.echo(f"{found}\npicture: {out / 'check.png'}")
         raise typer.Exit(1 if found.stops else 0)
     result = run(settings, sequences, out, masks, test, resume, init, processes=processes, trackers=tracker or (),
@@ -331,10 +330,8 @@ def _explain(protocol, truth, detections, options, errors, audit) -> None:
     sequences, found, _ = load_files(protocol, truth, detections, options["source"], options["format"], options["repair"])
     by_name = {d.name: d for d in found}
     if audit:
-        audit.parent.mkdir(parents=True, exist_ok=True)
-        half = audit.with_name(f".{audit.name}.part")
-        pd.concat([verdicts(protocol, s, by_name[s.name], options["iou"]) for s in sequences]).to_csv(half, index=False)
-        half.replace(audit)
+        with replacing(audit) as half:
+            pd.concat([verdicts(protocol, s, by_name[s.name], options["iou"]) for s in sequences]).to_csv(half, index=False)
     if errors:
         errors.mkdir(parents=True, exist_ok=True)
         known = find_errors(protocol, sequences, by_name, options["iou"])

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from .engines import LocalEngine, in_processes
-from .masks import write_atomic
+from .files import write_atomic
 from .model import STRIDE, CheckpointError, ModelConfig, Prediction, SpotNet, load_checkpoint
 from .results import Detections, read_detections, write_detections  # noqa: F401 (named here for users)
 from .samples import OURS, Conventions, Geometry, normalise

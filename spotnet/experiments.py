@@ -16,7 +16,8 @@ import pandas as pd
 from .engines import start_engine
 from .grids import Grid, GridError, Run, sbatch_script  # noqa: F401 (named here for users)
 from .report import METRICS, collect, compare, describe, runs_table  # noqa: F401
-from .runs import RunsView, execute, is_held, last_error, notebook_hash, status, write_json
+from .files import write_json
+from .runs import RunsView, execute, is_held, last_error, notebook_hash, status
 from .scenes import default_scenes, render_scene
 from .sequences import load_sequences
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
-import yaml
+
+from .files import check_name, read_yaml
 
 # %% ../nbs/92_grids.ipynb #c25cb44a
 class GridError(ValueError):
@@ -133,19 +134,16 @@ class Grid:
     def load(cls, path, **changes) -> "Grid":
         """Read and check a grid file. `changes` replace a parameter in every stage whose notebook declares it.
 
-        GridError names the file, the stage, what was found and what was expected."""
+        GridError or DataError names the file, the stage, what was found and what was expected."""
         path = Path(path)
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise GridError(f"{path}: no readable grid ({error}); expected YAML with experiment and stages") from error
+        data = read_yaml(path)
         if not isinstance(data, dict) or not isinstance(data.get("stages"), list):
             raise GridError(f"{path}: found {type(data).__name__} without stages; expected experiment: and stages:")
         _refuse_unknown(path, data, ("experiment", "stages"))
         by_stage, used = {}, set()
         for stage in data["stages"]:
             _refuse_unknown(path, stage, _STAGE)
-            name = stage.get("name")
+            name = str(stage.get("name"))
             if name in by_stage:
                 raise GridError(f"{path}: two stages are called {name!r}; expected different names")
             by_stage[name] = _stage_runs(path, stage, by_stage, changes, used)
@@ -156,7 +154,7 @@ class Grid:
             raise GridError(f"{path}: the run {twice[0].name} is there twice; leave one of them out")
         if len(runs) == 0:
             raise GridError(f"{path}: no runs are left; expected axes with values, and excludes that leave some")
-        return cls(str(data.get("experiment") or path.stem), runs, path)
+        return cls(check_name(str(data.get("experiment") or path.stem), f"{path}: experiment"), runs, path)
 
     def table(self) -> pd.DataFrame:
         "One row per run: stage, id, and the parameters in which runs of a stage differ."
@@ -185,7 +183,7 @@ def _stage_runs(path, stage, by_stage, changes, used) -> list:
     name, notebook = stage.get("name"), path.parent / str(stage.get("notebook"))
     if not isinstance(name, str) or not notebook.is_file():
         raise GridError(f"{path}: stage {name!r} names no notebook beside the grid ({notebook})")
-    where = f"{path}: stage {name}"
+    where = f"{path}: stage {check_name(name, f'{path}: the name of a stage')}"
     declared = declared_parameters(notebook)
     needs = _expect(where, stage, "needs", list)
     if missing := [str(need) for need in needs if need not in by_stage]:
@@ -245,11 +243,18 @@ def _example_notebook(path, parameters: str, body: str) -> None:
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
 
 # %% ../nbs/92_grids.ipynb #79d15f3a
+def _job_name(text: str) -> str:
+    return re.sub(r"[^-.A-Za-z0-9_]", "_", text)
+
+
 def sbatch_script(grid: Grid, out, command: str = "spotnet", arguments=(), options=()) -> str:
     """A bash script that submits the grid as SLURM job arrays, one for each stage; run it on the login node.
 
     `arguments`: further arguments of `spotnet run` (such as --set steps=100); `options`: further #SBATCH lines."""
     out = Path(out)
+    for text in map(str, (grid.path, out, command, *arguments, *options)):
+        if not text.isprintable():  # a line of its own would be a command of its own
+            raise GridError(f"{text!r}: cannot stand in a script of lines; expected text without line ends")
     lines = ["#!/bin/bash", f"# Submits {len(grid.runs)} runs of {grid.path}.",
              "# Call it where sbatch is known, in the folder from which the grid's paths are meant.",
              "set -euo pipefail",
@@ -260,7 +265,7 @@ def sbatch_script(grid: Grid, out, command: str = "spotnet", arguments=(), optio
         r = members[0].resources
         lines += ["", f"# stage {stage}", f"{job}=$(sbatch --parsable"
                   + (f" --dependency=afterany:{':'.join(f'${{{j}}}' for j in earlier)}" if earlier else "") + " <<'END'",
-                  "#!/bin/bash", f"#SBATCH --job-name={re.sub(r'[^-.A-Za-z0-9_]', '_', f'{grid.experiment}-{stage}')}",
+                  "#!/bin/bash", f"#SBATCH --job-name={_job_name(f'{grid.experiment}-{stage}')}",
                   f"#SBATCH --array=0-{len(members) - 1}", f"#SBATCH --output={out / 'slurm' / '%x-%a.log'}",
                   f"#SBATCH --cpus-per-task={max(1, int(r.cpus))}"]
         lines += [f"#SBATCH --gpus={int(-(-r.gpus // 1))}"] if r.gpus else []
@@ -273,7 +278,7 @@ def sbatch_script(grid: Grid, out, command: str = "spotnet", arguments=(), optio
         lines += [f"runs=({ids})", f"exec {shlex.join(call)} --no-collect --only ${{runs[$SLURM_ARRAY_TASK_ID]}}", "END", ")"]
         earlier.append(job)
     gather = ":".join(f"${{{j}}}" for j in earlier)
-    lines += ["", f"sbatch --dependency=afterany:{gather} --job-name={grid.experiment}-collect "
+    lines += ["", f"sbatch --dependency=afterany:{gather} --job-name={_job_name(f'{grid.experiment}-collect')} "
               f"--output={shlex.quote(str(out / 'slurm' / 'collect.log'))} "
               f"--wrap {shlex.quote(f'{command} collect {shlex.quote(str(out))}')}", ""]
     return "\n".join(lines)

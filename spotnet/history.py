@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from .masks import write_atomic
+from .files import write_atomic
 
 # %% ../nbs/76_history.ipynb #d32c73e9
 class History:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INSIDE', 'OUTSIDE', 'UNKNOWN', 'BGSLIBRARY', 'CONTRIB', 'METHODS', 'REFINEMENTS', 'decide', 'clean_mask',
-           'cut_with_boxes', 'available_methods', 'foreground_masks', 'write_atomic', 'write_masks', 'box_mask',
-           'mask_agreement', 'mask_quality']
+           'cut_with_boxes', 'available_methods', 'foreground_masks', 'write_masks', 'box_mask', 'mask_agreement',
+           'mask_quality']
 
 # %% ../nbs/20_masks.ipynb #f6a44540
 import hashlib
@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from . import __version__
 from .engines import in_processes
+from .files import read_json, write_atomic, write_json
 from .background import FlyingBackgrounds, StandingBackgrounds
 from .mask_quality import box_mask, mask_agreement, mask_quality  # noqa: F401 (their home for users is here)
 from .refine import grabcut, tracks
@@ -271,20 +272,13 @@ def _boxes_hash(sequence: Sequence) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    "Write a file so that it appears whole or not at all."
-    half = path.with_name(f".{path.name}.{os.getpid()}.part")
-    half.write_bytes(data)
-    half.replace(path)
-
-
 def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes: bool, options: dict, tick) -> None:
     "Masks of one sequence that are not there yet; `tick(frames done)` after each."
     facts = {"sequence": sequence.name, "method": method, "options": options, "within_boxes": within_boxes,
              "frames": len(sequence), "boxes": _boxes_hash(sequence),
              "versions": {"spotnet": __version__, "opencv": cv2.__version__, "numpy": np.__version__}}
     path = folder / "masks.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = read_json(path, {}, "the facts of masks", "Remove the folder and make the masks again.")
     same = {k: v for k, v in found.items() if k != "complete"} == json.loads(json.dumps(facts))
     if same and found["complete"]:
         tick(len(sequence))
@@ -292,7 +286,7 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (*(folder.glob("*.png") if not same else ()), *folder.glob(".*.part")):
         stale.unlink()
-    write_atomic(path, json.dumps(facts | {"complete": False}, indent=1).encode())
+    write_json(path, facts | {"complete": False})
     # nobody knows what is in a frame that is not annotated: cut with boxes it gets no mask, so it trains nothing
     wanted = [objects is not None or not within_boxes for objects in sequence.objects]
     names = sequence.frames.names
@@ -307,7 +301,7 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
                                 "uint8 (H, W)", "Report this method.")
             write_atomic(folder / f"{names[i]}.png", data.tobytes())
         tick(1)
-    write_atomic(path, json.dumps(facts | {"complete": True}, indent=1).encode())
+    write_json(path, facts | {"complete": True})
 
 
 def _write_alone(*job) -> None:

@@ -10,8 +10,8 @@ __all__ = ['SIZES', 'VARIANTS', 'HEADS', 'STRIDE', 'ModelConfig', 'model_config'
 # %% ../nbs/40_model.ipynb #0d16ae48
 import copy
 import json
-import os
 import re
+import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .files import replacing
+
 # %% ../nbs/40_model.ipynb #02e812a0
+_MOST = {"depth": 8, "dims": 4096, "modules": 64, "stacks": 16, "stem_dim": 4096, "feature_dim": 4096, "segmentation_dim": 4096,
+         "classes": 4096}  # beyond what anybody trains
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     "Everything that shapes the network. Dimensions are channels."
@@ -46,6 +52,15 @@ class ModelConfig:
         for f in fields(self):
             if isinstance(getattr(self, f.name), list):
                 object.__setattr__(self, f.name, tuple(getattr(self, f.name)))
+        for name, most in _MOST.items():  # a file that asks for a network of terabytes is refused before it is built
+            value = getattr(self, name)
+            for one in value if isinstance(value, tuple) else () if value is None and name == "segmentation_dim" else (value,):
+                if isinstance(one, bool) or not isinstance(one, int) or not 1 <= one <= most:
+                    raise ValueError(f"{name} is {value!r}; expected whole numbers from 1 to {most}")
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if not (isinstance(value, tuple) and len(value) == 3 and all(isinstance(v, (int, float)) for v in value)):
+                raise ValueError(f"{name} is {value!r}; expected three numbers")
         if not len(self.dims) == len(self.modules) == self.depth + 1:
             raise ValueError(f"depth {self.depth} needs {self.depth + 1} dims and modules, got {self.dims} and {self.modules}")
         for name, choices in (("attention", ("none", "logit", "sigmoid")), ("attention_pool", ("max", "average"))):
@@ -271,11 +286,12 @@ def save_checkpoint(path, model: SpotNet, **facts) -> Path:
     path = Path(path)
     if model.optimized:
         raise CheckpointError("this network was optimised for inference: its batch norms are gone. Save the one it came from.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     header = {"format": "spotnet", "config": json.dumps(asdict(model.config)), "facts": json.dumps(facts)}
-    half = path.with_name(path.name + f".{os.getpid()}.part")
-    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, half, header)
-    half.replace(path)
+    try:
+        with replacing(path) as half:
+            save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, half, header)
+    except SafetensorError as error:  # a full disk, or no right to write, in its words
+        raise CheckpointError(f"{path}: could not be written ({error}). Free space, or correct the folder's rights.") from error
     return path
 
 
@@ -294,20 +310,35 @@ def read_checkpoint(path) -> tuple[ModelConfig, dict, dict]:
         raise CheckpointError(f"{path}: a safetensors file without a spotnet configuration. Expected one that "
                               "save_checkpoint wrote.")
     known = {f.name for f in fields(ModelConfig)}
-    config = json.loads(header["config"])
-    if set(config) - known:
-        raise CheckpointError(f"{path}: unknown configuration {sorted(set(config) - known)}; it was written by a newer version.")
-    return ModelConfig(**config), state, json.loads(header["facts"])
+    try:
+        config, facts = (json.loads(header[k]) for k in ("config", "facts"))
+        if not isinstance(config, dict):
+            raise TypeError(f"it is a {type(config).__name__}")
+        if set(config) - known:
+            raise CheckpointError(f"{path}: unknown configuration {sorted(set(config) - known)}; it was written by a newer "
+                                  "version.")
+        config = ModelConfig(**config)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: a header that describes no network ({error}). Expected one that save_checkpoint "
+                              "wrote; take another copy of the file.") from error
+    with torch.device("meta"):  # shapes without memory
+        shapes = {k: (v.shape, v.dtype) for k, v in SpotNet(config).state_dict().items()}
+    found = {k: (v.shape, v.dtype) for k, v in state.items()}
+    wrong = sorted(k for k in {*shapes, *found} if shapes.get(k) != found.get(k))
+    if wrong:
+        raise CheckpointError(f"{path}: weights and configuration disagree in {len(wrong)} entries, first "
+                              f"{', '.join(wrong[:3])}. Take another copy of the file.")
+    return config, state, facts
 
 
 def load_checkpoint(path, device="cpu") -> SpotNet:
     "The network of a checkpoint, in `eval()` mode. Raises `CheckpointError` naming what does not fit."
     config, state, _ = read_checkpoint(path)
-    model = SpotNet(config)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: weights and configuration disagree: {error}") from error
+    with torch.device("meta"):  # weights come from the file, so none are drawn
+        model = SpotNet(config)
+    model.load_state_dict(state, assign=True)
     return model.to(device).eval()
 
 # %% ../nbs/40_model.ipynb #6432e348
@@ -339,10 +370,14 @@ def convert_reference(state_dict: dict) -> tuple[ModelConfig, dict]:
     Any width, depth, number of stacks and classes; `{"state_dict": ...}` and the `module.` prefix are unwrapped.
     Raises `CheckpointError` for entries it cannot map, by name."""
     state = state_dict.get("state_dict", state_dict)
-    if odd := [k for k, v in state.items() if not isinstance(v, torch.Tensor)]:
-        raise CheckpointError(f"no state dict: {odd[0]!r} is no tensor. Expected weights by name, or {{'state_dict': weights}}.")
+    items = state.items() if isinstance(state, dict) else [(state, None)]
+    odd = [k for k, v in items if not isinstance(k, str) or not isinstance(v, torch.Tensor)]
+    if odd:
+        raise CheckpointError(f"no state dict: {str(odd[0])[:80]!r} is no tensor with a name. Expected weights by name, or "
+                              "{'state_dict': weights}.")
     ours = {new: value for old, value in state.items() if (new := _our_name(old)) is not None}
-    for needed in ("stem.0.0.weight", "hourglasses.0.skip.0.conv1.weight", "heads.0.heatmap.1.weight"):
+    for needed in ("stem.0.0.weight", "stem.1.conv1.weight", "hourglasses.0.skip.0.conv1.weight", "outlets.0.0.weight",
+                   "heads.0.heatmap.1.weight"):
         if needed not in ours:
             raise CheckpointError(f"no hourglass: the reference entry behind {needed!r} is missing")
 
@@ -357,10 +392,13 @@ def convert_reference(state_dict: dict) -> tuple[ModelConfig, dict]:
     foreground = ours.get("heads.0.segmentation.0.0.weight")
     segmentation = foreground is not None
     inner = foreground.shape[0] if segmentation and foreground.shape[0] != dims[0] else None
-    config = ModelConfig(depth=depth, dims=tuple(dims), modules=tuple(modules), stacks=count(r"outlets\.(\d+)\."),
-                         stem_dim=ours["stem.0.0.weight"].shape[0], feature_dim=ours["outlets.0.0.weight"].shape[0],
-                         classes=ours["heads.0.heatmap.1.weight"].shape[0], segmentation=segmentation,
-                         segmentation_dim=inner, attention="logit" if segmentation else "none")
+    try:
+        config = ModelConfig(depth=depth, dims=tuple(dims), modules=tuple(modules), stacks=count(r"outlets\.(\d+)\."),
+                             stem_dim=ours["stem.0.0.weight"].shape[0], feature_dim=ours["outlets.0.0.weight"].shape[0],
+                             classes=ours["heads.0.heatmap.1.weight"].shape[0], segmentation=segmentation,
+                             segmentation_dim=inner, attention="logit" if segmentation else "none")
+    except ValueError as error:
+        raise CheckpointError(f"no hourglass that can be built: {error}") from error
     with torch.device("meta"):
         shapes = {k: v.shape for k, v in SpotNet(config).state_dict().items()}
     wrong = sorted({k for k in {*shapes, *ours} if k not in ours or k not in shapes or shapes[k] != ours[k].shape})
@@ -373,6 +411,8 @@ def convert_reference(state_dict: dict) -> tuple[ModelConfig, dict]:
 def read_reference(path) -> dict:
     "What a reference `.pth` file holds, tensors and plain values only; CheckpointError for anything that would run code."
     try:
+        if zipfile.is_zipfile(path) and any(e.compress_type != zipfile.ZIP_STORED for e in zipfile.ZipFile(path).infolist()):
+            raise CheckpointError("it is compressed, which PyTorch never does: a small file may unpack to any size")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise

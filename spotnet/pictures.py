@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 
+from .files import replacing
 from .errors import COLOURS, Errors
 
 # %% ../nbs/84_pictures.ipynb #253ff328
@@ -179,27 +180,27 @@ def write_video(path, pictures, fps: float = 25) -> Path:
     path = Path(path)
     if path.suffix not in VIDEO_CODES:
         raise ValueError(f"{path}: a video ends in {' or '.join(VIDEO_CODES)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half, writer, size = path.with_name(f".{path.stem}.half{path.suffix}"), None, None
-    try:
-        for i, picture in enumerate(pictures):
+    writer = size = None
+    with replacing(path, path.suffix) as half:  # OpenCV chooses the container by the ending
+        try:
+            for i, picture in enumerate(pictures):
+                if writer is None:
+                    size = picture.shape[:2]
+                    writer = cv2.VideoWriter(os.fspath(half), cv2.VideoWriter_fourcc(*VIDEO_CODES[path.suffix]), fps, size[::-1])
+                    if not writer.isOpened():
+                        raise OSError(f"{path}: cannot be written as {VIDEO_CODES[path.suffix]} video; is the folder writable?")
+                if picture.shape[:2] != size:
+                    raise ValueError(f"{path}: picture {i} is {picture.shape[1]}x{picture.shape[0]}, "
+                                     f"the first was {size[1]}x{size[0]}")
+                writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             if writer is None:
-                size = picture.shape[:2]
-                writer = cv2.VideoWriter(os.fspath(half), cv2.VideoWriter_fourcc(*VIDEO_CODES[path.suffix]), fps, size[::-1])
-                if not writer.isOpened():
-                    raise OSError(f"{path}: cannot be written as {VIDEO_CODES[path.suffix]} video; is the folder writable?")
-            if picture.shape[:2] != size:
-                raise ValueError(f"{path}: picture {i} is {picture.shape[1]}x{picture.shape[0]}, "
-                                 f"the first was {size[1]}x{size[0]}")
-            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if writer is None:
-            raise ValueError(f"{path}: no pictures to write")
-        writer.release()
-        if not half.exists() or not half.stat().st_size:
-            raise OSError(f"{path}: nothing was written; is the disk full?")
-        half.replace(path)
-    finally:
-        if writer is not None:
-            writer.release()
-        half.unlink(missing_ok=True)
+                raise ValueError(f"{path}: no pictures to write")
+        finally:
+            if writer is not None:
+                writer.release()
+        written, back = i + 1, cv2.VideoCapture(os.fspath(half))  # the writer says nothing of a full disk
+        found = next((n for n in range(written) if not back.grab()), written)
+        back.release()
+        if found < written:
+            raise OSError(f"{path}: only {found} of {written} pictures could be written; is the disk full?")
     return path

@@ -20,7 +20,8 @@ import pandas as pd
 import seaborn as sns
 from scipy.special import stdtrit
 
-from .runs import last_error, listed_runs, read_json, status
+from .files import read_json
+from .runs import last_error, listed_runs, status
 from .sequences import published_table
 
 # %% ../nbs/94_report.ipynb #7a83cb89

@@ -9,13 +9,17 @@ __all__ = ['FORMATS', 'Detections', 'write_detections', 'read_detections']
 import json
 import re
 import warnings
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from .sequences import DataError, read_rows
+from .files import DataError, check_name, write_atomic
+from .sequences import FARTHEST, line_of, read_rows
 
 # %% ../nbs/05_results.ipynb #453c74d3
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Detections:
     labels: np.ndarray = None  # int64 (N,): class index
 
     def __post_init__(self):
+        check_name(self.name)
         n = len(self.frames)
         for name, kind in (("frames", np.int64), ("scores", np.float32)):
             object.__setattr__(self, name, np.asarray(getattr(self, name), kind).reshape(n))
@@ -88,7 +93,6 @@ def _image_ids(sequences) -> dict:
 def write_detections(folder, detections, format: str = "csv", name: str = "SpotNet", sequences=None) -> list[Path]:
     "Write result files of one format (see the table) for a list of `Detections`; returns their paths. Atomic per file."
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     def lines(d, first_pixel, row):
         order = np.lexsort((-d.scores, d.frames))
         boxes = d.boxes[order].astype(np.float64)
@@ -116,12 +120,7 @@ def write_detections(folder, detections, format: str = "csv", name: str = "SpotN
         texts = {"detections.json": json.dumps(rows)}
     else:
         raise ValueError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
-    for file, text in texts.items():
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        half = (folder / file).with_name(f".{Path(file).name}.part")
-        half.write_text(text, encoding="utf-8")
-        half.replace(folder / file)
-    return [folder / file for file in texts]
+    return [write_atomic(folder / file, text) for file, text in texts.items()]
 
 
 def read_detections(path, format: str = "csv", sequences=None, repair: bool = False) -> list[Detections]:
@@ -154,64 +153,119 @@ def read_detections(path, format: str = "csv", sequences=None, repair: bool = Fa
 
 def _read_text(file: Path, name: str, detrac: bool, repair: bool) -> Detections:
     rows = read_rows(file, 7, "frame,index,left,top,width,height,score")
-    flat, odd = (rows[:, 4:6] <= 0).any(1), (rows[:, 6] < 0) | (rows[:, 6] > 1)
+    corner = rows[:, 2:4] - detrac
+    with np.errstate(over="ignore"):
+        boxes = np.hstack([corner, corner + rows[:, 4:6]]).astype(np.float32)
+    far, odd = (np.abs(rows[:, :7]) > FARTHEST).any(1), (rows[:, 6] < 0) | (rows[:, 6] > 1)
+    flat = (boxes[:, 2:] <= boxes[:, :2]).any(1) & ~far
+    keep = np.ones(len(rows), bool)
     if flat.any() and repair:
         warnings.warn(f"{file}: {int(flat.sum())} of {len(rows)} boxes have no size and were left out", stacklevel=3)
-        rows, odd, flat = rows[~flat], odd[~flat], flat[~flat]
+        keep = ~flat
     for bad, found, expected, remedy in (
-            (flat, "a box of {4:g}x{5:g}", "width and height above 0", "Remove the row, or read with repair=True."),
-            (odd & detrac, "a score of {6:g}", "one from 0 to 1", "Write scores as probabilities.")):
+            (far, "a number beyond measure", f"numbers up to {FARTHEST:,}", "Correct the row."),
+            (flat & keep, "a box of {4:g}x{5:g}", "width and height above 0", "Remove the row, or read with repair=True."),
+            (odd & keep & detrac, "a score of {6:g}", "one from 0 to 1", "Write scores as probabilities.")):
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            line = [n for n, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1) if text.strip()][row]
-            raise DataError(f"{file}:{line}", found.format(*rows[row]), expected, remedy)
-    corner = rows[:, 2:4] - detrac
-    return Detections(name, rows[:, 0], np.hstack([corner, corner + rows[:, 4:6]]), rows[:, 6])
+            raise DataError(f"{file}:{line_of(file, row)[0]}", found.format(*rows[row]), expected, remedy)
+    return Detections(name, rows[keep, 0], boxes[keep], rows[keep, 6])
+
+
+_CHUNK = 500_000  # rows of a table, or characters of JSON, that are looked at together
 
 
 def _read_csv(file: Path) -> list[Detections]:
     expected = "a table that write_detections wrote: sequence, frame, x0, y0, x1, y1, score"
+    needed, pieces = ("frame", *_CORNERS, "score"), defaultdict(list)
     try:
-        table = pd.read_csv(file, dtype={"sequence": str})
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        for table in pd.read_csv(file, dtype={"sequence": str}, chunksize=_CHUNK):
+            if missing := {"sequence", *needed} - set(table.columns):
+                raise DataError(file, f"no column {', '.join(sorted(missing))}", expected, "Write it again.")
+            numbers = table[[*needed, *({"label"} & set(table.columns))]].apply(pd.to_numeric, errors="coerce")
+            sound = (np.abs(numbers) <= FARTHEST).all(axis=1) & table.sequence.notna()
+            flat = (numbers.x1 <= numbers.x0) | (numbers.y1 <= numbers.y0)
+            for bad, found, wanted in ((~sound, "a row that is not all numbers", f"a name and numbers up to {FARTHEST:,}"),
+                                       (flat, "a box without size", "x0 < x1 and y0 < y1")):
+                if bad.any():
+                    row = int(np.flatnonzero(bad)[0])
+                    raise DataError(f"{file}:{table.index[row] + 2}", f"{found} ({','.join(map(str, table.iloc[row]))})", wanted,
+                                    "Correct the row.")
+            for name, part in numbers.groupby(table.sequence, sort=False):
+                pieces[name].append(Detections(name, part["frame"], part[list(_CORNERS)].to_numpy(), part["score"],
+                                               part.get("label")))
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, no table, nothing at all
         raise DataError(file, f"no readable table ({str(error).strip()})", expected, "Write it again.") from error
-    if missing := {"sequence", "frame", *_CORNERS, "score"} - set(table.columns):
-        raise DataError(file, f"no column {', '.join(sorted(missing))}", expected, "Write it again.")
-    numbers = table[["frame", *_CORNERS, "score"]].apply(pd.to_numeric, errors="coerce")
-    sound = np.isfinite(numbers).all(axis=1) & table.sequence.notna()
-    for bad, found, wanted in ((~sound, "a row that is not all numbers", "a name and six numbers"),
-                               ((table.x1 <= table.x0) | (table.y1 <= table.y0) if sound.all() else ~sound,
-                                "a box without size", "x0 < x1 and y0 < y1")):
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise DataError(f"{file}:{row + 2}", f"{found} ({','.join(map(str, table.iloc[row]))})", wanted, "Correct the row.")
-    return [Detections(name, g["frame"], g[list(_CORNERS)].to_numpy(), g["score"], g.get("label"))
-            for name, g in table.groupby("sequence", sort=True)]
+    return [Detections.concatenate(parts) for _, parts in sorted(pieces.items())]
 
 
-def _read_coco(file: Path, sequences) -> list[Detections]:
+def _entries(file: Path) -> Iterator[dict]:
+    "The entries of a JSON list one after the other: a file of gigabytes takes no more memory than one entry."
+    decoder, text, done = json.JSONDecoder(), "", 0  # the text at hand, and how far it is read
+    with file.open(encoding="utf-8") as source:
+        def more() -> bool:
+            nonlocal text, done
+            piece = source.read(_CHUNK)
+            text, done = text[done:] + piece, 0
+            return bool(piece)
+
+        def following() -> str:
+            "The next character that is not blank; empty at the end."
+            nonlocal done
+            while True:
+                while done < len(text) and text[done] in " \t\r\n":
+                    done += 1
+                if done < len(text) or not more():
+                    return text[done:done + 1]
+
+        if following() != "[":
+            raise ValueError(f"it begins with {text[:20]!r}")
+        done, sign = done + 1, ""
+        while following() != "]" or sign == ",":
+            if len(text) - done < _CHUNK // 2:
+                more()
+            try:
+                entry, done = decoder.raw_decode(text, done)
+            except json.JSONDecodeError:
+                if len(text) - done > 20 * _CHUNK or not more():
+                    raise
+                continue
+            yield entry
+            sign = following()
+            if sign not in (",", "]"):
+                raise ValueError(f"no comma behind entry {text[max(0, done - 40):done]!r}")
+            done += sign == ","
+        done += 1
+        if following():
+            raise ValueError(f"text behind the list: {text[done:done + 20]!r}")
+
+
+def _read_coco(file: Path, sequences: list) -> list[Detections]:
     expected, remedy = "a list of image_id, category_id, bbox, score", "Check the file and the annotation."
+    places, rows, number = {i: place for place, i in _image_ids(sequences).items()}, defaultdict(lambda: array("d")), -1
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # also what is no UTF-8 or no JSON
-        raise DataError(file, f"no COCO results ({error})", expected, remedy) from error
-    if not isinstance(entries, list):
-        raise DataError(file, f"no COCO results but a {type(entries).__name__}", expected, remedy)
-    places, rows = {i: place for place, i in _image_ids(sequences).items()}, {}
-    for number, r in enumerate(entries):
-        where = f"{file}, entry {number}"
-        try:
-            x, y, w, h, score, label = (float(v) for v in (*r["bbox"], r["score"], r["category_id"]))
-            image = r["image_id"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(where, f"an incomplete entry ({error!r})", expected, remedy) from error
-        if image not in places:
-            raise DataError(where, f"image_id {image!r}", "an image of these sequences", remedy)
-        if w <= 0 or h <= 0:
-            raise DataError(where, f"a box of {w:g}x{h:g}", "width and height above 0", "Remove the entry.")
-        name, frame = places[image]
-        rows.setdefault(name, []).append((frame, x, y, x + w, y + h, score, label - 1))
-    return [Detections(n, a[:, 0], a[:, 1:5], a[:, 5], a[:, 6]) for n, r in rows.items() for a in [np.array(r)]]
+        for number, r in enumerate(_entries(file)):
+            where = f"{file}, entry {number}"
+            try:
+                values = x, y, w, h, score, label = [float(v) for v in (*r["bbox"], r["score"], r["category_id"])]
+                name, frame = places.get(r["image_id"], (None, None))
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                raise DataError(where, f"an incomplete entry ({error!r})", expected, remedy) from error
+            if name is None:
+                raise DataError(where, f"image_id {r['image_id']!r}", "an image of these sequences", remedy)
+            if not max(map(abs, values)) <= FARTHEST:
+                raise DataError(where, f"a number beyond measure in {values}", f"numbers up to {FARTHEST:,}", remedy)
+            if w <= 0 or h <= 0:
+                raise DataError(where, f"a box of {w:g}x{h:g}", "width and height above 0", "Remove the entry.")
+            rows[name].extend((frame, x, y, x + w, y + h, score, label - 1))
+    except DataError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:  # also what is no UTF-8 or no JSON
+        raise DataError(file, f"no COCO results ({error}, after entry {number})", expected, remedy) from error
+    return [Detections(n, a[:, 0], a[:, 1:5], a[:, 5], a[:, 6])
+            for n, flat in rows.items() for a in [np.frombuffer(flat).reshape(-1, 7)]]
 
 
 def _yolo_texts(detections, sequences: dict) -> dict:
@@ -235,9 +289,11 @@ def _read_yolo(root: Path, sequence, alone: bool) -> Detections | None:
         for file in (place / f"{name}.txt" for place in places):
             if file.is_file():
                 parts.append(read_rows(file, 6, "class x y width height score (predict with save_conf=True)", r"\s+")[:, :6])
-                if (flat := (parts[-1][:, 3:5] <= 0).any(1)).any():
-                    raise DataError(f"{file}:{int(np.flatnonzero(flat)[0]) + 1}", "a box without size",
-                                    "width and height above 0", "Remove the row.")
+                bad = (parts[-1][:, 3:5] <= 1e-6).any(1) | (np.abs(parts[-1]) > FARTHEST).any(1)
+                if bad.any():
+                    line, row = line_of(file, int(np.flatnonzero(bad)[0]))
+                    raise DataError(f"{file}:{line}", f"a box without size, or beyond measure ({row})",
+                                    "width and height above 0, shares of the image", "Remove the row.")
                 frames.append(np.full(len(parts[-1]), number))
                 break
     if not frames:

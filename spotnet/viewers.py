@@ -15,7 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .errors import COLOURS
-from .masks import write_atomic
+from .files import write_atomic
 from .pictures import rgb
 from .views import View
 
