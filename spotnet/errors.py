@@ -6,15 +6,18 @@
 __all__ = ['KINDS', 'NEAR', 'SIZES', 'COLOURS', 'Errors', 'best_threshold', 'find_errors', 'figure_errors']
 
 # %% ../nbs/75_errors.ipynb #e16624df
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from .evaluation import average_precision, by_sequence, evaluate
-from .judging import covered_share, judge, overlapping_pairs, rules_of, trim_trajectories
-from .sequences import Sequence
+from .evaluation import Result, average_precision, by_sequence, evaluate
+from .judging import Protocol, covered_share, judge, overlapping_pairs, rules_of, trim_trajectories
+from .results import Detections
+from .sequences import Objects, Sequence
 
 # %% ../nbs/75_errors.ipynb #f75a68ab
 KINDS = ("hit", "duplicate", "badly placed", "partly on ignored ground", "on background")
@@ -32,7 +35,7 @@ class Errors:
 
     def summary(self) -> pd.DataFrame:
         "How many of each kind, their share, and the AP (of what scores at least the threshold) that their end would bring."
-        def ap(rows, objects):
+        def ap(rows: pd.DataFrame, objects: int) -> float:
             return average_precision(rows.score.to_numpy(), (rows.kind == "hit").to_numpy(), objects)[0]
         here = ap(self.detections, len(self.objects))
         rows = [{"kind": k, "count": int((self.detections.kind == k).sum()),
@@ -69,7 +72,7 @@ class Errors:
         best = (table["false alarms"] + table["missed"]).sort_values(ascending=False, kind="stable").index[:count]
         return table.loc[best].reset_index()
 
-    def plot(self):
+    def plot(self) -> plt.Figure:
         "A figure: false alarms by kind, and recall by each property of the objects."
         columns = self.properties()[:4]
         figure, axes = plt.subplots(1, 1 + len(columns), figsize=(3.4 * (1 + len(columns)), 2.6), squeeze=False)
@@ -95,7 +98,7 @@ class Errors:
         return figure
 
 
-def best_threshold(result) -> float:
+def best_threshold(result: Result) -> float:
     "The score at which precision and recall of a `Result` balance best (largest F-measure); 0 if nothing was found."
     scores = np.sort(np.concatenate([np.zeros(0, np.float32), *(p[0] for p in result.parts.values())]))[::-1]
     with np.errstate(invalid="ignore"):
@@ -103,7 +106,7 @@ def best_threshold(result) -> float:
     return float(scores[np.nanargmax(f)]) if len(scores) and np.isfinite(f).any() else 0.0
 
 
-def _object_table(sequence: Sequence, objects: list, truth: np.ndarray, found: np.ndarray) -> pd.DataFrame:
+def _object_table(sequence: Sequence, objects: list[Objects | None], truth: np.ndarray, found: np.ndarray) -> pd.DataFrame:
     known = [(n, o) for n, o in zip(sequence.numbers.tolist(), objects) if o is not None and len(o)]
     area = (truth[:, 2:] - truth[:, :2]).prod(1)
     names = list(SIZES)
@@ -122,8 +125,9 @@ def _object_table(sequence: Sequence, objects: list, truth: np.ndarray, found: n
     return pd.DataFrame(columns).assign(**facts, **tags)
 
 
-def find_errors(protocol, sequences, detections, iou: float = None,
-                score: float = None) -> Errors:  # threshold; None: the best balance of precision and recall
+def find_errors(protocol: str | Protocol, sequences: Collection[Sequence],
+                detections: Iterable[Detections] | dict[str, Detections], iou: float | None = None,
+                score: float | None = None) -> Errors:  # threshold; None: the best balance of precision and recall
     "What became of every detection and object by the rules of a protocol; see `KINDS`. Inputs as for `evaluate`."
     rules, by_name = rules_of(protocol), by_sequence(sequences, detections)
     iou = rules.iou if iou is None else iou
@@ -157,7 +161,7 @@ COLOURS = {"hit": "#5adcff", "duplicate": "#c080ff", "badly placed": "#ffb000", 
            "on background": "#ff5030", "missed": "#ffeb3c"}
 
 
-def figure_errors(errors: Errors, sequences, count: int = 6, columns: int = 3):
+def figure_errors(errors: Errors, sequences: Iterable[Sequence], count: int = 6, columns: int = 3) -> plt.Figure:
     "A figure: the worst frames with every detection in the colour of its kind and missed objects dashed."
     by_name, worst = {s.name: s for s in sequences}, errors.worst_frames(count)
     rows = max(1, -(-len(worst) // columns))
@@ -165,10 +169,10 @@ def figure_errors(errors: Errors, sequences, count: int = 6, columns: int = 3):
     for ax, (_, place) in zip(axes.flat, worst.iterrows()):
         s = by_name[place.sequence]
         ax.imshow(s.frames[int(np.flatnonzero(s.numbers == place.frame)[0])])
-        def here(table, place=place):
+        def here(table: pd.DataFrame, place: pd.Series = place) -> pd.DataFrame:
             return table[(table.sequence == place.sequence) & (table.frame == place.frame)]
         missed = here(errors.objects)
-        def draw(row, kind, ax=ax, **style):
+        def draw(row: Any, kind: str, ax: plt.Axes = ax, **style: Any) -> None:  # row: from `itertuples`
             ax.add_patch(plt.Rectangle((row.x0, row.y0), row.x1 - row.x0, row.y1 - row.y0, fill=False, lw=1.2,
                                        color=COLOURS[kind], **style))
         for row in here(errors.detections).itertuples():

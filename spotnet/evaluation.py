@@ -8,16 +8,18 @@ __all__ = ['AP_FORMS', 'COCO_FIGURES', 'average_precision', 'SequencePool', 'dra
 
 # %% ../nbs/70_evaluation.ipynb #9636a12c
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from hotcoco import COCO, COCOeval
 
-from .judging import PROTOCOLS, judge, rules_of
-from .results import read_detections
-from .sequences import load_sequences, published_table, sequence_names
+from .judging import PROTOCOLS, Protocol, judge, rules_of
+from .results import Detections, read_detections
+from .sequences import Sequence, load_sequences, published_table, sequence_names
 
 # %% ../nbs/70_evaluation.ipynb #bf6faa88
 AP_FORMS = ("area", "11", "101", "sweep")
@@ -59,7 +61,7 @@ def average_precision(scores: np.ndarray,  # (N,)
 class SequencePool:
     "What is needed to score any multiple of some sequences again: the hits of all, and what stands before each."
 
-    def __init__(self, parts: list):  # (scores, hits, objects) of each sequence, by falling score
+    def __init__(self, parts: list[tuple]) -> None:  # (scores, hits, objects) of each sequence, by falling score
         scores = np.concatenate([np.zeros(0, np.float32), *(p[0] for p in parts)])
         hits = np.concatenate([np.zeros(0, bool), *(p[1] for p in parts)])
         owner = np.repeat(np.arange(len(parts)), [len(p[0]) for p in parts])
@@ -97,12 +99,12 @@ class Result:
     ap: float  # pooled over all frames of all sequences
     recall: np.ndarray  # of the pooled curve, by falling score
     precision: np.ndarray
-    per_sequence: dict  # name -> AP
-    per_attribute: dict  # attribute value -> pooled AP of the sequences that have it
+    per_sequence: dict[str, float]  # name -> AP
+    per_attribute: dict[str, float]  # attribute value -> pooled AP of the sequences that have it
     objects: int  # to be found
     detections: int  # scored
     ignored: int  # dropped by the ignore rule
-    extra: dict = field(default_factory=dict)  # further figures by name (COCO's twelve)
+    extra: dict[str, float] = field(default_factory=dict)  # further figures by name (COCO's twelve)
     parts: dict = field(default_factory=dict, repr=False)  # name -> scores, hits (by falling score), number of objects
     sequences: int = 0  # scored: without their number no figure means anything
 
@@ -118,9 +120,9 @@ class Result:
         rows = {"all": self.ap, **self.per_attribute, **self.per_sequence}
         return pd.DataFrame({"subset": rows.keys(), "AP": rows.values()}).assign(protocol=self.protocol, iou=self.iou)
 
-    def to_json(self, interval: tuple = None) -> str:
+    def to_json(self, interval: tuple[float, float] | None = None) -> str:
         "The figures, without curves; `interval`, if it was computed, among them."
-        def clean(value):
+        def clean(value: float) -> float | None:
             return None if isinstance(value, float) and np.isnan(value) else round(value, 2)
 
         return json.dumps(
@@ -138,7 +140,7 @@ class Result:
             }
         )
 
-    def plot(self, ax=None, label: str = None):
+    def plot(self, ax: plt.Axes | None = None, label: str | None = None) -> plt.Axes:
         "Precision over recall."
         ax = ax or plt.subplots(figsize=(4, 3))[1]
         ax.plot(self.recall, self.precision, label=f"{label or self.protocol}: AP@{self.iou:g} {self.ap:.1f}")
@@ -150,7 +152,7 @@ class Result:
 _SUBSETS = ("weather", "difficulty", "camera", "condition")  # attributes with one value; `tags` has several
 
 
-def by_sequence(sequences, detections) -> dict:
+def by_sequence(sequences: Iterable[Sequence], detections: Iterable[Detections] | dict[str, Detections]) -> dict[str, Detections]:
     "Detections by sequence name. ValueError if a sequence has none: an empty `Detections` says that nothing was found."
     by_name = detections if isinstance(detections, dict) else {d.name: d for d in detections}
     if missing := [s.name for s in sequences if s.name not in by_name]:
@@ -158,10 +160,10 @@ def by_sequence(sequences, detections) -> dict:
     return by_name
 
 
-def evaluate(protocol,  # "uadetrac", "uavdt" or "coco", or a Protocol of your own
-             sequences,  # the truth
-             detections,  # list of Detections, or a dict by sequence name
-             iou: float = None) -> Result:  # instead of the protocol's own threshold
+def evaluate(protocol: str | Protocol,  # "uadetrac", "uavdt" or "coco", or a Protocol of your own
+             sequences: Collection[Sequence],  # the truth
+             detections: Iterable[Detections] | dict[str, Detections],  # a dict goes by sequence name
+             iou: float | None = None) -> Result:  # instead of the protocol's own threshold
     """Score detections. Every sequence needs a `Detections` (an empty one says: nothing was found); ValueError if not.
 
     Frames that are not annotated are not scored. Inputs are not modified."""
@@ -178,7 +180,7 @@ def evaluate(protocol,  # "uadetrac", "uavdt" or "coco", or a Protocol of your o
         every = np.concatenate([np.zeros(0, np.float32), *(by_name[s.name].scores for s in sequences)])
         low, high = (every.min(), every.max()) if len(every) else (0, 0)
         parts = {n: ((p[0] - low) / max(high - low, 1e-9), *p[1:]) for n, p in parts.items()}
-    def pooled(names):
+    def pooled(names: Iterable[str]) -> tuple[float, np.ndarray, np.ndarray]:
         chosen = [parts[n] for n in names]
         return average_precision(np.concatenate([c[0] for c in chosen]), np.concatenate([c[1] for c in chosen]),
                                  sum(c[2] for c in chosen), rules.form)
@@ -210,7 +212,7 @@ COCO_FIGURES = (
 )
 
 
-def coco_figures(truth: dict, rows: np.ndarray) -> dict:
+def coco_figures(truth: dict, rows: np.ndarray) -> dict[str, float]:
     """COCO's twelve box figures in percent, NaN where no object is of the size asked for.
 
     `truth` is a COCO data set, `rows` (N, 7) image, x, y, w, h, score, category. The engine (hotcoco) stands behind this
@@ -227,7 +229,7 @@ def coco_figures(truth: dict, rows: np.ndarray) -> dict:
     return {name: 100 * float(value) if value >= 0 else float("nan") for name, value in zip(COCO_FIGURES, run.stats)}
 
 
-def _evaluate_coco(sequences, by_name) -> Result:
+def _evaluate_coco(sequences: Iterable[Sequence], by_name: dict[str, Detections]) -> Result:
     images, annotations, rows, places = [], [], [], {}
     for s in sequences:
         height, width = s.size if s.frames.available else (0, 0)
@@ -250,7 +252,8 @@ def _evaluate_coco(sequences, by_name) -> Result:
     return Result("coco", 0.5, figures["AP"], nothing, nothing, {}, {}, objects, len(rows), 0, figures, sequences=len(sequences))
 
 # %% ../nbs/70_evaluation.ipynb #cd283455
-def load_files(protocol: str, truth, detections, source: str = None, format: str = None, repair: bool = False) -> tuple:
+def load_files(protocol: str, truth: Path | str, detections: Path | str, source: str | None = None, format: str | None = None,
+               repair: bool = False) -> tuple[list[Sequence], list[Detections], list[str]]:
     "The annotated sequences that have a result file, their `Detections`, and the names of the others; see `evaluate_files`."
     source = source or protocol
     format = format or (protocol if protocol in PROTOCOLS else "csv")
@@ -264,9 +267,9 @@ def load_files(protocol: str, truth, detections, source: str = None, format: str
     return [s for s in sequences if s.name in names], found, [n for n in known if n not in names]
 
 
-def evaluate_files(protocol: str, truth, detections, iou: float = None,
-                   source: str = None,  # how to read the truth, one of READERS; None: as the protocol's own data set
-                   format: str = None,  # of the result files, one of FORMATS; None: the protocol's own
+def evaluate_files(protocol: str, truth: Path | str, detections: Path | str, iou: float | None = None,
+                   source: str | None = None,  # how to read the truth, one of READERS; None: as the protocol's own data set
+                   format: str | None = None,  # of the result files, one of FORMATS; None: the protocol's own
                    repair: bool = False) -> tuple[Result, list[str]]:
     """Score result files; returns the result and the annotated sequences without a file.
 
@@ -276,10 +279,11 @@ def evaluate_files(protocol: str, truth, detections, iou: float = None,
     return evaluate(protocol, sequences, found, iou), missing
 
 # %% ../nbs/70_evaluation.ipynb #f7e0294c
-def rule_worth(protocol, sequences, detections) -> pd.DataFrame:
+def rule_worth(protocol: str | Protocol, sequences: Collection[Sequence],
+               detections: Iterable[Detections] | dict[str, Detections]) -> pd.DataFrame:
     "AP of the same detections under the protocol, and with one rule changed at a time; `change` is the difference."
     rules, by_name = rules_of(protocol), by_sequence(sequences, detections)
-    def moved(corner, far):
+    def moved(corner: float, far: float) -> dict[str, Detections]:
         step = np.float32([corner, corner, far, far])
         return {n: replace(d, boxes=d.boxes + step) for n, d in by_name.items()}
     changes = [("the protocol", {}, by_name), ("IoU 0.5", {"iou": 0.5}, by_name), ("IoU 0.75", {"iou": 0.75}, by_name),
@@ -300,7 +304,7 @@ def rule_worth(protocol, sequences, detections) -> pd.DataFrame:
 _PUBLISHED = {"uadetrac": ("detrac", "detrac_sequences"), "uavdt": ("uavdt", "uavdt_sequences")}
 
 
-def beside_published(protocol: str, results: dict) -> pd.DataFrame:
+def beside_published(protocol: str, results: dict[str, Result]) -> pd.DataFrame:
     """Published results of a benchmark and ours ({name: Result}), best first.
 
     `origin` is "published" or "measured here"; `comparable` says why ours is not, if it is not."""

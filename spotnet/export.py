@@ -25,17 +25,17 @@ from .model import CheckpointError, Prediction, SpotNet
 class _Answers(nn.Module):
     "What the file computes: the maps of the last stack, and the decoded rows if wanted."
 
-    def __init__(self, model: SpotNet, top: int | None):
+    def __init__(self, model: SpotNet, top: int | None) -> None:
         super().__init__()
         self.model, self.top = model, top
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         prediction = self.model(images)[-1]
         maps = [m for m in prediction if m is not None]
         return (*maps, decode(prediction, self.top)) if self.top else tuple(maps)
 
 
-def export_onnx(model: SpotNet, path, decode: bool = False,  # also the output `detections` (B, top, 6), see `decode`
+def export_onnx(model: SpotNet, path: Path | str, decode: bool = False,  # also the output `detections` (B, top, 6), see `decode`
                 top: int = 100,  # boxes per image in `detections`; an image must have at least so many cells
                 tolerance: float = 1e-4) -> float:  # largest difference from PyTorch that is accepted, in any map
     """Write a network to an ONNX file; returns the largest difference seen when it was compared.
@@ -78,7 +78,7 @@ def export_onnx(model: SpotNet, path, decode: bool = False,  # also the output `
 
 
 @torch.inference_mode()
-def compare(model: SpotNet, path) -> float:
+def compare(model: SpotNet, path: Path | str) -> float:
     "Largest difference, in any map, between a network and its ONNX file, on noise of two sizes and batches."
     exported, divisor, differences = OnnxNetwork(path), model.config.divisor, []
     generator = torch.Generator().manual_seed(0)

@@ -18,7 +18,7 @@ from .masks import write_atomic
 class History:
     "The records of a run: `rows` per epoch, `step` by step in a file."
 
-    def __init__(self, out: Path, step: int = 0, writes: bool = True):
+    def __init__(self, out: Path | str, step: int = 0, writes: bool = True) -> None:
         self.out, self.writes, self.rows, self.file = Path(out), writes, [], None
         if step and (self.out / "history.csv").exists():
             self.rows = pd.read_csv(self.out / "history.csv").query("step <= @step").to_dict("records")
@@ -51,7 +51,7 @@ class History:
 class LivePlot:
     "Draws losses, validation and throughput anew after every epoch: `train(..., watch=LivePlot())` in a notebook."
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.display = None
 
     def __call__(self, history: pd.DataFrame) -> None:
@@ -65,7 +65,7 @@ class LivePlot:
         plt.close(figure)
 
     @staticmethod
-    def figure(history: pd.DataFrame):
+    def figure(history: pd.DataFrame) -> plt.Figure:
         "Losses, validation (where there was one), and images per second."
         losses = [c for c in ("loss", "heatmap", "size", "offset", "segmentation") if c in history]
         found = [c for c in ("AP", "AP50") if c in history]

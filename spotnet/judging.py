@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .results import Detections
-from .sequences import Sequence
+from .sequences import Objects, Sequence
 
 # %% ../nbs/68_judging.ipynb #e7af2097
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -88,7 +88,7 @@ def keep_detections(boxes: np.ndarray, regions: np.ndarray, rule: str) -> np.nda
     return ~inside.any(1)
 
 
-def _kept(boxes: np.ndarray, places: np.ndarray, ignored: list, rule: str) -> np.ndarray:
+def _kept(boxes: np.ndarray, places: np.ndarray, ignored: list[np.ndarray], rule: str) -> np.ndarray:
     "`keep_detections` for boxes (N, 4) of many frames, `places` (N,) ascending; frames with the same regions at once."
     keep = np.ones(len(boxes), bool)
     groups = {}
@@ -101,7 +101,7 @@ def _kept(boxes: np.ndarray, places: np.ndarray, ignored: list, rule: str) -> np
     return keep
 
 
-def _columns(objects: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _columns(objects: list[Objects | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Boxes (M, 4), identities (M,) and places (M,) of the objects of all frames."
     counts = [0 if o is None else len(o) for o in objects]
     known = [o for o in objects if o is not None and len(o)]
@@ -110,7 +110,7 @@ def _columns(objects: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return boxes, ids, np.repeat(np.arange(len(objects)), counts)
 
 
-def trim_trajectories(sequence: Sequence) -> list:
+def trim_trajectories(sequence: Sequence) -> list[Objects | None]:
     """Objects per frame after UA-DETRAC's trimming: of each identity, what lies between its first and last box that is
     not half on ignored ground. Objects without identity (-1) stay if they are not half on ignored ground."""
     boxes, ids, places = _columns(sequence.objects)
@@ -148,7 +148,7 @@ class Judgement:
         return self.verdict[self.order] == 0
 
 
-def rules_of(protocol) -> Protocol:
+def rules_of(protocol: str | Protocol) -> Protocol:
     "The rules behind a name, or the rules themselves."
     if isinstance(protocol, Protocol):
         return protocol
@@ -165,7 +165,8 @@ def _clamped(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.hstack([corner, corner + size])
 
 
-def overlapping_pairs(boxes: np.ndarray, places: np.ndarray, truth: np.ndarray, truth_places: np.ndarray, least: float):
+def overlapping_pairs(boxes: np.ndarray, places: np.ndarray, truth: np.ndarray, truth_places: np.ndarray,
+                      least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of the same frame that overlap: index into boxes (N, 4), index into truth (M, 4), IoU (at least `least`, above 0).
 
     `places` (N,) and `truth_places` (M,) say the frame of each, ascending."""
@@ -186,7 +187,7 @@ def overlapping_pairs(boxes: np.ndarray, places: np.ndarray, truth: np.ndarray, 
     return tuple(np.concatenate(column) for column in zip(*found))
 
 
-def judge(protocol, sequence: Sequence, detections: Detections, iou: float = None) -> Judgement:
+def judge(protocol: str | Protocol, sequence: Sequence, detections: Detections, iou: float | None = None) -> Judgement:
     "The verdict on every detection of a sequence, by the rules of a protocol (a name or a `Protocol`)."
     rules = rules_of(protocol)
     least = rules.iou if iou is None else iou
@@ -225,7 +226,7 @@ def judge(protocol, sequence: Sequence, detections: Detections, iou: float = Non
     return Judgement(verdict, taken, overlap, place, boxes, detections.scores, truth, truth_place, order)
 
 
-def audit(protocol, sequence: Sequence, detections: Detections, iou: float = None) -> pd.DataFrame:
+def audit(protocol: str | Protocol, sequence: Sequence, detections: Detections, iou: float | None = None) -> pd.DataFrame:
     """One row per detection: frame, box as judged, score, verdict, and for hits the identity, box and IoU of the object.
 
     The answer to "why was this detection not counted"."""
