@@ -46,17 +46,18 @@ class Comparison:
     interval: tuple[float, float]  # of the difference, under other draws of sequences
     level: float  # of the interval
     p_value: float  # sign-flip test on the differences of the sequences' own AP
-    per_sequence: pd.DataFrame  # sequence, AP of each, difference
+    per_sequence: pd.DataFrame  # sequence, AP of each, difference; no rows for coco, which is not scored by sequence
 
     def __str__(self) -> str:
         first, second = self.names
         n = len(self.per_sequence)
-        text = f"{first} {self.ap[0]:.2f}, {second} {self.ap[1]:.2f} AP ({self.protocol}, IoU {self.iou:g}, {n} sequences)"
+        scored = f"IoU {self.iou:g}, {n} sequence{'s' * (n != 1)}" if n else "no scores per sequence, so no interval"
+        text = (f"{first} {self.ap[0]:.2f}, {second} {self.ap[1]:.2f} AP ({self.protocol}, {scored}): "
+                f"a difference of {self.difference:+.2f}")
         if n < 2:
-            return f"{text}: a difference of {self.difference:+.2f}; one sequence says nothing about others"
+            return f"{text}; one sequence says nothing about others" if n else text
         low, high = self.interval
-        return (f"{text}: a difference of {self.difference:+.2f}, {100 * self.level:g} % interval {low:+.2f} to {high:+.2f}, "
-                f"sign-flip p = {self.p_value:.3f}")
+        return f"{text}, {100 * self.level:g} % interval {low:+.2f} to {high:+.2f}, sign-flip p = {self.p_value:.3f}"
 
     def plot(self, ax: plt.Axes | None = None) -> plt.Axes:
         "The difference on each sequence, and the pooled one with its interval."
@@ -73,7 +74,12 @@ class Comparison:
 
 def compare_results(first: Result, second: Result, names: tuple[str, str] = ("first", "second"), level: float = 0.95,
                     draws: int = 2000, seed: int = 0) -> Comparison:
-    "Compare two results of `evaluate` on the same sequences. ValueError if sequences, protocol or threshold differ."
+    """Compare two results of `evaluate` on the same sequences, by `draws` draws of sequences.
+
+    ValueError if sequences, objects, protocol or threshold differ, or the two have one name. The interval is that of the
+    exact area, whatever form of AP the protocol names."""
+    if names[0] == names[1]:
+        raise ValueError(f"both are named {names[0]!r}: their columns could not be told apart")
     if (first.protocol, first.iou) != (second.protocol, second.iou) or first.parts.keys() != second.parts.keys():
         raise ValueError(f"not comparable: {first.protocol} at {first.iou} on {len(first.parts)} sequences against "
                          f"{second.protocol} at {second.iou} on {len(second.parts)}; score both alike on the same data")

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .evaluation import Result, average_precision, by_sequence, evaluate
-from .judging import Protocol, covered_share, judge, overlapping_pairs, rules_of, trim_trajectories
+from .judging import FALSE_ALARM, HIT, Protocol, covered_share, judge, overlapping_pairs, rules_of, trim_trajectories
 from .results import Detections
 from .sequences import Objects, Sequence
 
@@ -79,7 +79,7 @@ class Errors:
         table = self.summary()
         axes[0, 0].barh(table.kind, table["count"], color="C1")
         for y, (n, gain) in enumerate(zip(table["count"], table.gain)):
-            axes[0, 0].text(n, y, f" {n}, {gain:+.1f} AP", va="center", fontsize=7)
+            axes[0, 0].text(n, y, f" {n}" if np.isnan(gain) else f" {n}, {gain:+.1f} AP", va="center", fontsize=7)
         axes[0, 0].set(title=f"errors at score {self.score:.2f}, IoU {self.iou:g}", xlim=(0, 1.8 * table["count"].max() + 1))
         axes[0, 0].invert_yaxis()
         for ax, column in zip(axes[0, 1:], columns):
@@ -135,10 +135,10 @@ def find_errors(protocol: str | Protocol, sequences: Collection[Sequence],
     rules, found, things = replace(rules, floor=score), [], []
     for s in sequences:
         judged = judge(rules, s, by_name[s.name], iou)
-        alarms = np.flatnonzero(judged.verdict == 1)
+        alarms = np.flatnonzero(judged.verdict == FALSE_ALARM)
         alarms = alarms[np.argsort(judged.place[alarms], kind="stable")]
         boxes = judged.boxes[alarms]
-        i, _, overlaps = overlapping_pairs(boxes, judged.place[alarms], judged.truth, judged.truth_place, NEAR)
+        i, _, overlaps = overlapping_pairs(boxes, judged.place[alarms], judged.truth, judged.truth_place, min(NEAR, iou))
         nearest, ground = np.zeros(len(alarms)), np.zeros(len(alarms))
         np.maximum.at(nearest, i, overlaps)
         for place in np.unique(judged.place[alarms]).tolist():
@@ -147,7 +147,7 @@ def find_errors(protocol: str | Protocol, sequences: Collection[Sequence],
                 ground[mine] = covered_share(boxes[mine], s.ignored[place])
         kinds = np.zeros(len(judged.verdict), np.int64)
         kinds[alarms] = np.select([nearest >= iou, nearest >= NEAR, ground >= NEAR], [1, 2, 3], 4)
-        counted = np.flatnonzero(judged.verdict <= 1)
+        counted = np.flatnonzero(np.isin(judged.verdict, (HIT, FALSE_ALARM)))
         d = by_name[s.name][counted]
         table = replace(d, boxes=judged.boxes[counted]).to_frame().drop(columns="label")
         found.append(table.assign(kind=pd.Categorical.from_codes(kinds[counted], KINDS)))

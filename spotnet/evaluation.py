@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from hotcoco import COCO, COCOeval
 
-from .judging import PROTOCOLS, Protocol, judge, rules_of
+from .judging import IGNORED, PROTOCOLS, Protocol, judge, rules_of
 from .results import Detections, read_detections
 from .sequences import Sequence, load_sequences, published_table, sequence_names
 
@@ -95,10 +95,10 @@ def draw_sequences(count: int, draws: int, seed: int = 0) -> np.ndarray:
 class Result:
     "Scores of one set of detections. AP in percent."
     protocol: str
-    iou: float
+    iou: float  # overlap that counted as a hit; means nothing for coco, whose AP is a mean over 0.5, 0.55 ... 0.95
     ap: float  # pooled over all frames of all sequences
-    recall: np.ndarray  # of the pooled curve, by falling score
-    precision: np.ndarray
+    recall: np.ndarray  # (detections,), of the pooled curve, by falling score; empty for coco
+    precision: np.ndarray  # the same
     per_sequence: dict[str, float]  # name -> AP
     per_attribute: dict[str, float]  # attribute value -> pooled AP of the sequences that have it
     objects: int  # to be found
@@ -109,7 +109,8 @@ class Result:
     sequences: int = 0  # scored: without their number no figure means anything
 
     def interval(self, level: float = 0.95, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-        "Bounds of AP under other draws of as many sequences (percentile bootstrap); NaN with fewer than two sequences."
+        """Bounds of AP under other draws of as many sequences (percentile bootstrap); NaN with fewer than two sequences, and
+        for coco. AP is the exact area here, whatever form the protocol names."""
         if len(self.parts) < 2:
             return float("nan"), float("nan")
         aps = SequencePool(list(self.parts.values())).ap(draw_sequences(len(self.parts), draws, seed))
@@ -153,8 +154,15 @@ _SUBSETS = ("weather", "difficulty", "camera", "condition")  # attributes with o
 
 
 def by_sequence(sequences: Iterable[Sequence], detections: Iterable[Detections] | dict[str, Detections]) -> dict[str, Detections]:
-    "Detections by sequence name. ValueError if a sequence has none: an empty `Detections` says that nothing was found."
-    by_name = detections if isinstance(detections, dict) else {d.name: d for d in detections}
+    """Detections by sequence name. ValueError if a sequence has none (an empty `Detections` says that nothing was found), or
+    more than one."""
+    if isinstance(detections, dict):
+        by_name = detections
+    else:
+        detections = list(detections)
+        by_name = {d.name: d for d in detections}
+        if twice := {d.name for d in detections if by_name[d.name] is not d}:
+            raise ValueError(f"several Detections of {', '.join(sorted(twice))}; join them with Detections.concatenate")
     if missing := [s.name for s in sequences if s.name not in by_name]:
         raise ValueError(f"no detections for {', '.join(missing)}; there are some for {', '.join(by_name) or 'nothing'}")
     return by_name
@@ -164,9 +172,10 @@ def evaluate(protocol: str | Protocol,  # "uadetrac", "uavdt" or "coco", or a Pr
              sequences: Collection[Sequence],  # the truth
              detections: Iterable[Detections] | dict[str, Detections],  # a dict goes by sequence name
              iou: float | None = None) -> Result:  # instead of the protocol's own threshold
-    """Score detections. Every sequence needs a `Detections` (an empty one says: nothing was found); ValueError if not.
+    """Score detections. Every sequence needs one `Detections` (an empty one says: nothing was found); ValueError if not.
 
-    Frames that are not annotated are not scored. Inputs are not modified."""
+    Frames that are not annotated are not scored. "coco" has thresholds of its own and takes no `iou`. Inputs are not
+    modified."""
     by_name = by_sequence(sequences, detections)
     if protocol == "coco":
         return _evaluate_coco(sequences, by_name)
@@ -175,14 +184,14 @@ def evaluate(protocol: str | Protocol,  # "uadetrac", "uavdt" or "coco", or a Pr
     for s in sequences:
         judged = judge(rules, s, by_name[s.name], iou)
         parts[s.name] = judged.scores[judged.order], judged.hits, len(judged.truth)
-        dropped += int((judged.verdict == 2).sum())
+        dropped += int((judged.verdict == IGNORED).sum())
+    low, span = 0, 1
     if rules.form == "sweep":  # whose thresholds the toolkit lays between the lowest and the highest score of all files
         every = np.concatenate([np.zeros(0, np.float32), *(by_name[s.name].scores for s in sequences)])
-        low, high = (every.min(), every.max()) if len(every) else (0, 0)
-        parts = {n: ((p[0] - low) / max(high - low, 1e-9), *p[1:]) for n, p in parts.items()}
+        low, span = (every.min(), max(every.max() - every.min(), 1e-9)) if len(every) else (0, 1)
     def pooled(names: Iterable[str]) -> tuple[float, np.ndarray, np.ndarray]:
         chosen = [parts[n] for n in names]
-        return average_precision(np.concatenate([c[0] for c in chosen]), np.concatenate([c[1] for c in chosen]),
+        return average_precision((np.concatenate([c[0] for c in chosen]) - low) / span, np.concatenate([c[1] for c in chosen]),
                                  sum(c[2] for c in chosen), rules.form)
     members = {}
     for s in sequences:
@@ -269,7 +278,7 @@ def load_files(protocol: str, truth: Path | str, detections: Path | str, source:
 
 def evaluate_files(protocol: str, truth: Path | str, detections: Path | str, iou: float | None = None,
                    source: str | None = None,  # how to read the truth, one of READERS; None: as the protocol's own data set
-                   format: str | None = None,  # of the result files, one of FORMATS; None: the protocol's own
+                   format: str | None = None,  # of the result files, one of FORMATS; None: the protocol's own, csv for coco
                    repair: bool = False) -> tuple[Result, list[str]]:
     """Score result files; returns the result and the annotated sequences without a file.
 
