@@ -7,6 +7,7 @@ __all__ = ['export_onnx', 'compare']
 
 # %% ../nbs/65_export.ipynb #3ca16059
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -49,7 +50,7 @@ def export_onnx(model: SpotNet, path: Path | str, decode: bool = False,  # also 
     except ImportError as error:
         raise ImportError(f"export needs {error.name}: pip install 'spotnet[export]'") from error
     path, divisor = Path(path), model.config.divisor
-    fast = model if model.optimized else model.optimize_for_inference()
+    fast = copy.deepcopy(model) if model.optimized else model.optimize_for_inference()  # the caller's stays on its device
     answers = _Answers(fast.cpu(), top if decode else None).eval()
     names = [n for n in Prediction._fields if n != "attention" or model.config.segmentation] + ["detections"] * decode
     batch, rows, columns = (torch.export.Dim(n, min=1) for n in ("batch", "rows", "columns"))
@@ -79,7 +80,9 @@ def export_onnx(model: SpotNet, path: Path | str, decode: bool = False,  # also 
 
 @torch.inference_mode()
 def compare(model: SpotNet, path: Path | str) -> float:
-    "Largest difference, in any map, between a network and its ONNX file, on noise of two sizes and batches."
+    """Largest difference, in any map of the last stack, between a network and its ONNX file, on noise of two sizes and batches.
+
+    The network must be on the CPU and in eval mode. The output `detections` is not compared."""
     exported, divisor, differences = OnnxNetwork(path), model.config.divisor, []
     generator = torch.Generator().manual_seed(0)
     for shape in ((1, 3, 2 * divisor, 2 * divisor), (3, 3, divisor, 4 * divisor)):

@@ -62,7 +62,8 @@ LOSS_WEIGHTS = {"heatmap": 1.0, "size": 0.1, "offset": 1.0, "segmentation": 1.0}
 
 
 class Criterion(nn.Module):
-    "Weighted sum of the losses of all stacks: (predictions, batch) -> (total, parts), parts unweighted and detached."
+    """Weighted sum of the losses, each the mean over all stacks: (predictions, batch) -> (total, parts), parts unweighted and
+    detached. The batch is one of `collate`. Raises NonFiniteLoss."""
 
     def __init__(self, size_form: str = "l1",  # how sizes are compared, one of L1_FORMS
                  **weights: float) -> None:  # any of LOSS_WEIGHTS

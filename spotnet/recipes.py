@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from .judging import PROTOCOLS
 from .losses import L1_FORMS, LOSS_WEIGHTS
 from .model import ModelConfig, SpotNet, model_config
 from .samples import AugmentConfig, Conventions, Samples
@@ -88,7 +89,8 @@ class TrainConfig:
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, choices in (("schedule", ("cosine", "step")), ("precision", ("auto", "bf16", "fp16", "fp32")),
-                              ("bad_images", ("stop", "skip")), ("metric", ("AP", "AP50", "loss")), ("size_form", L1_FORMS)):
+                              ("bad_images", ("stop", "skip")), ("metric", ("AP", "AP50", "loss")), ("size_form", L1_FORMS),
+                              ("protocol", (*PROTOCOLS, "coco"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
         if self.steps < 1 or self.batch < 1 or self.epochs is not None and self.epochs <= 0:

@@ -244,7 +244,9 @@ class Samples(torch.utils.data.Dataset):
     """Training or validation samples of the annotated frames of some sequences.
 
     Each item is a dict of arrays: image (3, H, W), heatmap (classes, H/4, W/4), size, offset (N, 2), index (N,),
-    heatmap_weight (1, H/4, W/4), segmentation and segmentation_weight (1, H, W), and its name. Collate with `collate`."""
+    heatmap_weight (1, H/4, W/4), segmentation and segmentation_weight (1, H, W), and its name. All are float32 but index,
+    which is int64; `Targets` says what they mean. A weight is 0 where an answer does not count. Collate with `collate`.
+    DataError without an annotated frame that has an image, or where `masks` holds no folder of these sequences."""
 
     def __init__(self, sequences: Iterable[Sequence], masks: Path | str | None = None,  # folder of masks, or None
                  size: tuple[int, int] | None = None,  # height, width of the input; None: each frame's own, padded to `divisor`
@@ -330,6 +332,7 @@ class Samples(torch.utils.data.Dataset):
     def __getitem__(self, index: int | tuple[int, int]) -> dict:
         "Sample `index`, or (epoch, index): chance is a function of seed, epoch and index, not of who asks or when."
         epoch, index = index if isinstance(index, tuple) else (0, index)
+        index = range(len(self))[index]  # -1 is the last
         sequence, i = self.places[index]
         rng = np.random.default_rng([self.seed, epoch, index])
         image, objects = sequence.frames[i], sequence.objects[i]
