@@ -246,7 +246,8 @@ class Samples(torch.utils.data.Dataset):
     Each item is a dict of arrays: image (3, H, W), heatmap (classes, H/4, W/4), size, offset (N, 2), index (N,),
     heatmap_weight (1, H/4, W/4), segmentation and segmentation_weight (1, H, W), and its name. All are float32 but index,
     which is int64; `Targets` says what they mean. A weight is 0 where an answer does not count. Collate with `collate`.
-    DataError without an annotated frame that has an image, or where `masks` holds no folder of these sequences."""
+    DataError without an annotated frame that has an image, for objects beyond `classes`, or where `masks` holds no folder of
+    these sequences."""
 
     def __init__(self, sequences: Iterable[Sequence], masks: Path | str | None = None,  # folder of masks, or None
                  size: tuple[int, int] | None = None,  # height, width of the input; None: each frame's own, padded to `divisor`
@@ -254,6 +255,8 @@ class Samples(torch.utils.data.Dataset):
                  crop: bool = False,  # windows of `size` at the frame's own scale, instead of whole frames fitted to it
                  divisor: int = 128, mean: Collection[float] = MEAN, std: Collection[float] = STD, seed: int = 0,
                  use_ignored: bool = True, conventions: Conventions = OURS) -> None:
+        if crop and size is None:
+            raise ValueError("crop needs size, the height and width of the windows")
         self.sequences, self.size, self.augment, self.classes = list(sequences), size, augment, classes
         self.crop, self.conventions = crop, conventions
         self.divisor, self.mean, self.std, self.seed, self.use_ignored = divisor, mean, std, seed, use_ignored
@@ -262,6 +265,10 @@ class Samples(torch.utils.data.Dataset):
         if not self.places:
             raise DataError(", ".join(s.name for s in self.sequences) or "no sequence", "no annotated frame with an image",
                             "at least one", "Choose sequences or frame ranges with annotation; unannotated frames teach nothing.")
+        labels = [sequence.objects[i].labels.max(initial=0) for sequence, i in self.places] if classes > 1 else [0]
+        if max(labels) >= classes:
+            raise DataError(", ".join(s.name for s in self.sequences), f"objects of class {max(labels)}",
+                            f"at most {classes - 1}", f"Name more classes than {classes}, or 1 if all are alike.")
         if self.masks is not None and not any((self.masks / s.name).is_dir() for s in self.sequences):
             raise DataError(self.masks, "no folder named like a sequence", f"{self.sequences[0].name}/ with masks",
                             "Write the masks first, or name the folder that holds them.")
@@ -363,7 +370,9 @@ class Samples(torch.utils.data.Dataset):
 
 
 def collate(items: list[dict]) -> dict:
-    "A batch of tensors; objects are padded to the largest count, `valid` (B, N) says which are real."
+    """A batch of tensors; objects are padded to the largest count, `valid` (B, N) says which are real.
+
+    The items' images must have one size; ValueError if not."""
     most = max(1, *(len(item["index"]) for item in items))
     batch = {"name": [item["name"] for item in items],
              "valid": torch.tensor([[j < len(item["index"]) for j in range(most)] for item in items])}
