@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from .evaluation import Result, average_precision, by_sequence, evaluate
+from .evaluation import SUBSETS, Result, average_precision, by_sequence, evaluate
 from .judging import FALSE_ALARM, HIT, Protocol, covered_share, judge, overlapping_pairs, rules_of, trim_trajectories
 from .results import Detections
 from .sequences import Objects, Sequence
@@ -120,7 +120,7 @@ def _object_table(sequence: Sequence, objects: list[Objects | None], truth: np.n
         columns["class"] = np.array(sequence.classes)[labels]
     for key in known[0][1].extra if known else ():
         columns[key] = np.concatenate([o.extra[key] for _, o in known])
-    facts = {k: v for k, v in sequence.attributes.items() if k in ("weather", "difficulty", "camera", "condition") and v}
+    facts = {k: v for k, v in sequence.attributes.items() if k in SUBSETS and v}
     tags = {"tags": "|".join(sequence.attributes["tags"])} if sequence.attributes.get("tags") else {}
     return pd.DataFrame(columns).assign(**facts, **tags)
 
