@@ -73,7 +73,7 @@ def _half_up(values: np.ndarray) -> np.ndarray:
 
 def covered_share(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """Share (N,) of each box's area that the union of ignored regions covers, counted in pixels as the UA-DETRAC toolkit
-    does: box and regions rounded, half away from zero, in its one-based coordinates."""
+    does: box and regions (at least one) rounded, half away from zero, in its one-based coordinates."""
     corner = np.maximum(_half_up(boxes[:, :2].astype(np.float64) + 1), 1)
     size = np.maximum(_half_up((boxes[:, 2:] - boxes[:, :2]).astype(np.float64)), 1)
     edges = _half_up(regions.astype(np.float64) + 0.5)
