@@ -23,10 +23,11 @@ from .sequences import Sequence
 def sign_flip_test(differences: Collection[float], draws: int = 20_000, seed: int = 0) -> float:
     """Two-sided p-value of the mean of paired differences (N,): the share of sign patterns that give as large a mean.
 
-    Every pattern for up to 14 pairs, else `draws` random ones (the seen one counted among them). NaN without pairs."""
+    Every pattern for up to 14 pairs, else `draws` random ones (the seen one counted among them). NaN without pairs, or where
+    one is NaN."""
     values = np.asarray(differences, np.float64)
     n = len(values)
-    if n == 0:
+    if n == 0 or np.isnan(values).any():
         return float("nan")
     if n <= 14:
         signs = 1 - 2 * ((np.arange(2 ** n)[:, None] >> np.arange(n)) & 1)
