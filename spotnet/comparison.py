@@ -6,22 +6,28 @@
 __all__ = ['sign_flip_test', 'Comparison', 'compare_results', 'compare_detectors']
 
 # %% ../nbs/77_comparison.ipynb #cd3896fe
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from .evaluation import Result, SequencePool, draw_sequences, evaluate
+from .judging import Protocol
+from .results import Detections
+from .sequences import Sequence
 
 # %% ../nbs/77_comparison.ipynb #ac38257f
-def sign_flip_test(differences, draws: int = 20_000, seed: int = 0) -> float:
+def sign_flip_test(differences: Collection[float], draws: int = 20_000, seed: int = 0) -> float:
     """Two-sided p-value of the mean of paired differences (N,): the share of sign patterns that give as large a mean.
 
-    Every pattern for up to 14 pairs, else `draws` random ones (the seen one counted among them). NaN without pairs."""
+    Every pattern for up to 14 pairs, else `draws` random ones (the seen one counted among them). NaN without pairs, or where
+    one is NaN."""
     values = np.asarray(differences, np.float64)
     n = len(values)
-    if n == 0:
+    if n == 0 or np.isnan(values).any():
         return float("nan")
     if n <= 14:
         signs = 1 - 2 * ((np.arange(2 ** n)[:, None] >> np.arange(n)) & 1)
@@ -33,27 +39,28 @@ def sign_flip_test(differences, draws: int = 20_000, seed: int = 0) -> float:
 @dataclass(frozen=True)
 class Comparison:
     "Two detectors on the same sequences. Differences are second minus first, in points of AP."
-    names: tuple
+    names: tuple[str, str]
     protocol: str
     iou: float
-    ap: tuple  # pooled, of each
+    ap: tuple[float, float]  # pooled, of each
     difference: float
-    interval: tuple  # of the difference, under other draws of sequences
+    interval: tuple[float, float]  # of the difference, under other draws of sequences
     level: float  # of the interval
     p_value: float  # sign-flip test on the differences of the sequences' own AP
-    per_sequence: pd.DataFrame  # sequence, AP of each, difference
+    per_sequence: pd.DataFrame  # sequence, AP of each, difference; no rows for coco, which is not scored by sequence
 
     def __str__(self) -> str:
         first, second = self.names
         n = len(self.per_sequence)
-        text = f"{first} {self.ap[0]:.2f}, {second} {self.ap[1]:.2f} AP ({self.protocol}, IoU {self.iou:g}, {n} sequences)"
+        scored = f"IoU {self.iou:g}, {n} sequence{'s' * (n != 1)}" if n else "no scores per sequence, so no interval"
+        text = (f"{first} {self.ap[0]:.2f}, {second} {self.ap[1]:.2f} AP ({self.protocol}, {scored}): "
+                f"a difference of {self.difference:+.2f}")
         if n < 2:
-            return f"{text}: a difference of {self.difference:+.2f}; one sequence says nothing about others"
+            return f"{text}; one sequence says nothing about others" if n else text
         low, high = self.interval
-        return (f"{text}: a difference of {self.difference:+.2f}, {100 * self.level:g} % interval {low:+.2f} to {high:+.2f}, "
-                f"sign-flip p = {self.p_value:.3f}")
+        return f"{text}, {100 * self.level:g} % interval {low:+.2f} to {high:+.2f}, sign-flip p = {self.p_value:.3f}"
 
-    def plot(self, ax=None):
+    def plot(self, ax: plt.Axes | None = None) -> plt.Axes:
         "The difference on each sequence, and the pooled one with its interval."
         table = self.per_sequence.sort_values("difference")
         ax = ax or plt.subplots(figsize=(5, 0.25 * len(table) + 1.2))[1]
@@ -66,9 +73,14 @@ class Comparison:
         return ax
 
 
-def compare_results(first: Result, second: Result, names=("first", "second"), level: float = 0.95, draws: int = 2000,
-                    seed: int = 0) -> Comparison:
-    "Compare two results of `evaluate` on the same sequences. ValueError if sequences, protocol or threshold differ."
+def compare_results(first: Result, second: Result, names: tuple[str, str] = ("first", "second"), level: float = 0.95,
+                    draws: int = 2000, seed: int = 0) -> Comparison:
+    """Compare two results of `evaluate` on the same sequences, by `draws` draws of sequences.
+
+    ValueError if sequences, objects, protocol or threshold differ, or the two have one name. The interval is that of the
+    exact area, whatever form of AP the protocol names."""
+    if names[0] == names[1]:
+        raise ValueError(f"both are named {names[0]!r}: their columns could not be told apart")
     if (first.protocol, first.iou) != (second.protocol, second.iou) or first.parts.keys() != second.parts.keys():
         raise ValueError(f"not comparable: {first.protocol} at {first.iou} on {len(first.parts)} sequences against "
                          f"{second.protocol} at {second.iou} on {len(second.parts)}; score both alike on the same data")
@@ -87,6 +99,8 @@ def compare_results(first: Result, second: Result, names=("first", "second"), le
                       sign_flip_test(table.difference.dropna(), seed=seed), table)
 
 
-def compare_detectors(protocol, sequences, first, second, names=("first", "second"), iou: float = None, **options) -> Comparison:
+def compare_detectors(protocol: str | Protocol, sequences: Collection[Sequence],
+                      first: Iterable[Detections] | dict[str, Detections], second: Iterable[Detections] | dict[str, Detections],
+                      names: tuple[str, str] = ("first", "second"), iou: float | None = None, **options: Any) -> Comparison:
     "Score two sets of detections on the same sequences and compare them; `options` as for `compare_results`."
     return compare_results(*(evaluate(protocol, sequences, d, iou) for d in (first, second)), names, **options)

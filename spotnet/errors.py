@@ -6,15 +6,18 @@
 __all__ = ['KINDS', 'NEAR', 'SIZES', 'COLOURS', 'Errors', 'best_threshold', 'find_errors', 'figure_errors']
 
 # %% ../nbs/75_errors.ipynb #e16624df
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from .evaluation import average_precision, by_sequence, evaluate
-from .judging import covered_share, judge, overlapping_pairs, rules_of, trim_trajectories
-from .sequences import Sequence
+from .evaluation import SUBSETS, Result, average_precision, by_sequence, evaluate
+from .judging import FALSE_ALARM, HIT, Protocol, covered_share, judge, overlapping_pairs, rules_of, trim_trajectories
+from .results import Detections
+from .sequences import Objects, Sequence
 
 # %% ../nbs/75_errors.ipynb #f75a68ab
 KINDS = ("hit", "duplicate", "badly placed", "partly on ignored ground", "on background")
@@ -32,7 +35,7 @@ class Errors:
 
     def summary(self) -> pd.DataFrame:
         "How many of each kind, their share, and the AP (of what scores at least the threshold) that their end would bring."
-        def ap(rows, objects):
+        def ap(rows: pd.DataFrame, objects: int) -> float:
             return average_precision(rows.score.to_numpy(), (rows.kind == "hit").to_numpy(), objects)[0]
         here = ap(self.detections, len(self.objects))
         rows = [{"kind": k, "count": int((self.detections.kind == k).sum()),
@@ -69,14 +72,14 @@ class Errors:
         best = (table["false alarms"] + table["missed"]).sort_values(ascending=False, kind="stable").index[:count]
         return table.loc[best].reset_index()
 
-    def plot(self):
+    def plot(self) -> plt.Figure:
         "A figure: false alarms by kind, and recall by each property of the objects."
         columns = self.properties()[:4]
         figure, axes = plt.subplots(1, 1 + len(columns), figsize=(3.4 * (1 + len(columns)), 2.6), squeeze=False)
         table = self.summary()
         axes[0, 0].barh(table.kind, table["count"], color="C1")
         for y, (n, gain) in enumerate(zip(table["count"], table.gain)):
-            axes[0, 0].text(n, y, f" {n}, {gain:+.1f} AP", va="center", fontsize=7)
+            axes[0, 0].text(n, y, f" {n}" if np.isnan(gain) else f" {n}, {gain:+.1f} AP", va="center", fontsize=7)
         axes[0, 0].set(title=f"errors at score {self.score:.2f}, IoU {self.iou:g}", xlim=(0, 1.8 * table["count"].max() + 1))
         axes[0, 0].invert_yaxis()
         for ax, column in zip(axes[0, 1:], columns):
@@ -95,7 +98,7 @@ class Errors:
         return figure
 
 
-def best_threshold(result) -> float:
+def best_threshold(result: Result) -> float:
     "The score at which precision and recall of a `Result` balance best (largest F-measure); 0 if nothing was found."
     scores = np.sort(np.concatenate([np.zeros(0, np.float32), *(p[0] for p in result.parts.values())]))[::-1]
     with np.errstate(invalid="ignore"):
@@ -103,7 +106,7 @@ def best_threshold(result) -> float:
     return float(scores[np.nanargmax(f)]) if len(scores) and np.isfinite(f).any() else 0.0
 
 
-def _object_table(sequence: Sequence, objects: list, truth: np.ndarray, found: np.ndarray) -> pd.DataFrame:
+def _object_table(sequence: Sequence, objects: list[Objects | None], truth: np.ndarray, found: np.ndarray) -> pd.DataFrame:
     known = [(n, o) for n, o in zip(sequence.numbers.tolist(), objects) if o is not None and len(o)]
     area = (truth[:, 2:] - truth[:, :2]).prod(1)
     names = list(SIZES)
@@ -117,13 +120,14 @@ def _object_table(sequence: Sequence, objects: list, truth: np.ndarray, found: n
         columns["class"] = np.array(sequence.classes)[labels]
     for key in known[0][1].extra if known else ():
         columns[key] = np.concatenate([o.extra[key] for _, o in known])
-    facts = {k: v for k, v in sequence.attributes.items() if k in ("weather", "difficulty", "camera", "condition") and v}
+    facts = {k: v for k, v in sequence.attributes.items() if k in SUBSETS and v}
     tags = {"tags": "|".join(sequence.attributes["tags"])} if sequence.attributes.get("tags") else {}
     return pd.DataFrame(columns).assign(**facts, **tags)
 
 
-def find_errors(protocol, sequences, detections, iou: float = None,
-                score: float = None) -> Errors:  # threshold; None: the best balance of precision and recall
+def find_errors(protocol: str | Protocol, sequences: Collection[Sequence],
+                detections: Iterable[Detections] | dict[str, Detections], iou: float | None = None,
+                score: float | None = None) -> Errors:  # threshold; None: the best balance of precision and recall
     "What became of every detection and object by the rules of a protocol; see `KINDS`. Inputs as for `evaluate`."
     rules, by_name = rules_of(protocol), by_sequence(sequences, detections)
     iou = rules.iou if iou is None else iou
@@ -131,10 +135,10 @@ def find_errors(protocol, sequences, detections, iou: float = None,
     rules, found, things = replace(rules, floor=score), [], []
     for s in sequences:
         judged = judge(rules, s, by_name[s.name], iou)
-        alarms = np.flatnonzero(judged.verdict == 1)
+        alarms = np.flatnonzero(judged.verdict == FALSE_ALARM)
         alarms = alarms[np.argsort(judged.place[alarms], kind="stable")]
         boxes = judged.boxes[alarms]
-        i, _, overlaps = overlapping_pairs(boxes, judged.place[alarms], judged.truth, judged.truth_place, NEAR)
+        i, _, overlaps = overlapping_pairs(boxes, judged.place[alarms], judged.truth, judged.truth_place, min(NEAR, iou))
         nearest, ground = np.zeros(len(alarms)), np.zeros(len(alarms))
         np.maximum.at(nearest, i, overlaps)
         for place in np.unique(judged.place[alarms]).tolist():
@@ -143,7 +147,7 @@ def find_errors(protocol, sequences, detections, iou: float = None,
                 ground[mine] = covered_share(boxes[mine], s.ignored[place])
         kinds = np.zeros(len(judged.verdict), np.int64)
         kinds[alarms] = np.select([nearest >= iou, nearest >= NEAR, ground >= NEAR], [1, 2, 3], 4)
-        counted = np.flatnonzero(judged.verdict <= 1)
+        counted = np.flatnonzero(np.isin(judged.verdict, (HIT, FALSE_ALARM)))
         d = by_name[s.name][counted]
         table = replace(d, boxes=judged.boxes[counted]).to_frame().drop(columns="label")
         found.append(table.assign(kind=pd.Categorical.from_codes(kinds[counted], KINDS)))
@@ -157,7 +161,7 @@ COLOURS = {"hit": "#5adcff", "duplicate": "#c080ff", "badly placed": "#ffb000", 
            "on background": "#ff5030", "missed": "#ffeb3c"}
 
 
-def figure_errors(errors: Errors, sequences, count: int = 6, columns: int = 3):
+def figure_errors(errors: Errors, sequences: Iterable[Sequence], count: int = 6, columns: int = 3) -> plt.Figure:
     "A figure: the worst frames with every detection in the colour of its kind and missed objects dashed."
     by_name, worst = {s.name: s for s in sequences}, errors.worst_frames(count)
     rows = max(1, -(-len(worst) // columns))
@@ -165,10 +169,10 @@ def figure_errors(errors: Errors, sequences, count: int = 6, columns: int = 3):
     for ax, (_, place) in zip(axes.flat, worst.iterrows()):
         s = by_name[place.sequence]
         ax.imshow(s.frames[int(np.flatnonzero(s.numbers == place.frame)[0])])
-        def here(table, place=place):
+        def here(table: pd.DataFrame, place: pd.Series = place) -> pd.DataFrame:
             return table[(table.sequence == place.sequence) & (table.frame == place.frame)]
         missed = here(errors.objects)
-        def draw(row, kind, ax=ax, **style):
+        def draw(row: Any, kind: str, ax: plt.Axes = ax, **style: Any) -> None:  # row: from `itertuples`
             ax.add_patch(plt.Rectangle((row.x0, row.y0), row.x1 - row.x0, row.y1 - row.y0, fill=False, lw=1.2,
                                        color=COLOURS[kind], **style))
         for row in here(errors.detections).itertuples():

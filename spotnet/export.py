@@ -7,6 +7,7 @@ __all__ = ['export_onnx', 'compare']
 
 # %% ../nbs/65_export.ipynb #3ca16059
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -25,17 +26,17 @@ from .model import CheckpointError, Prediction, SpotNet
 class _Answers(nn.Module):
     "What the file computes: the maps of the last stack, and the decoded rows if wanted."
 
-    def __init__(self, model: SpotNet, top: int | None):
+    def __init__(self, model: SpotNet, top: int | None) -> None:
         super().__init__()
         self.model, self.top = model, top
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         prediction = self.model(images)[-1]
         maps = [m for m in prediction if m is not None]
         return (*maps, decode(prediction, self.top)) if self.top else tuple(maps)
 
 
-def export_onnx(model: SpotNet, path, decode: bool = False,  # also the output `detections` (B, top, 6), see `decode`
+def export_onnx(model: SpotNet, path: Path | str, decode: bool = False,  # also the output `detections` (B, top, 6), see `decode`
                 top: int = 100,  # boxes per image in `detections`; an image must have at least so many cells
                 tolerance: float = 1e-4) -> float:  # largest difference from PyTorch that is accepted, in any map
     """Write a network to an ONNX file; returns the largest difference seen when it was compared.
@@ -49,7 +50,7 @@ def export_onnx(model: SpotNet, path, decode: bool = False,  # also the output `
     except ImportError as error:
         raise ImportError(f"export needs {error.name}: pip install 'spotnet[export]'") from error
     path, divisor = Path(path), model.config.divisor
-    fast = model if model.optimized else model.optimize_for_inference()
+    fast = copy.deepcopy(model) if model.optimized else model.optimize_for_inference()  # the caller's stays on its device
     answers = _Answers(fast.cpu(), top if decode else None).eval()
     names = [n for n in Prediction._fields if n != "attention" or model.config.segmentation] + ["detections"] * decode
     batch, rows, columns = (torch.export.Dim(n, min=1) for n in ("batch", "rows", "columns"))
@@ -78,8 +79,10 @@ def export_onnx(model: SpotNet, path, decode: bool = False,  # also the output `
 
 
 @torch.inference_mode()
-def compare(model: SpotNet, path) -> float:
-    "Largest difference, in any map, between a network and its ONNX file, on noise of two sizes and batches."
+def compare(model: SpotNet, path: Path | str) -> float:
+    """Largest difference, in any map of the last stack, between a network and its ONNX file, on noise of two sizes and batches.
+
+    The network must be on the CPU and in eval mode. The output `detections` is not compared."""
     exported, divisor, differences = OnnxNetwork(path), model.config.divisor, []
     generator = torch.Generator().manual_seed(0)
     for shape in ((1, 3, 2 * divisor, 2 * divisor), (3, 3, divisor, 4 * divisor)):

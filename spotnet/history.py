@@ -16,9 +16,11 @@ from .files import write_atomic
 
 # %% ../nbs/76_history.ipynb #d32c73e9
 class History:
-    "The records of a run: `rows` per epoch, `step` by step in a file."
+    """The records of a run in its folder `out`: `rows` per epoch, `step` by step in a file.
 
-    def __init__(self, out: Path, step: int = 0, writes: bool = True):
+    `step` above 0 takes a run up again after that step: later records are dropped. Only one process of several `writes`."""
+
+    def __init__(self, out: Path | str, step: int = 0, writes: bool = True) -> None:
         self.out, self.writes, self.rows, self.file = Path(out), writes, [], None
         if step and (self.out / "history.csv").exists():
             self.rows = pd.read_csv(self.out / "history.csv").query("step <= @step").to_dict("records")
@@ -30,17 +32,20 @@ class History:
             self.file = open(path, "a")  # noqa: SIM115 (stays open while the run lasts)
 
     def step(self, record: dict) -> None:
+        "Write one line, what happened in an optimiser step; it is in the file when this returns."
         if self.writes:
             self.file.write(json.dumps(record) + "\n")
             self.file.flush()
 
     def epoch(self, row: dict) -> None:
+        "Add the row of a finished epoch and write `history.csv` anew, whole or not at all."
         self.rows.append(row)
         if self.writes:
             write_atomic(self.out / "history.csv", self.table.to_csv(index=False).encode())
 
     @property
     def table(self) -> pd.DataFrame:
+        "`rows` as a table, one row per epoch."
         return pd.DataFrame(self.rows)
 
     def close(self) -> None:
@@ -51,7 +56,7 @@ class History:
 class LivePlot:
     "Draws losses, validation and throughput anew after every epoch: `train(..., watch=LivePlot())` in a notebook."
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.display = None
 
     def __call__(self, history: pd.DataFrame) -> None:
@@ -65,7 +70,7 @@ class LivePlot:
         plt.close(figure)
 
     @staticmethod
-    def figure(history: pd.DataFrame):
+    def figure(history: pd.DataFrame) -> plt.Figure:
         "Losses, validation (where there was one), and images per second."
         losses = [c for c in ("loss", "heatmap", "size", "offset", "segmentation") if c in history]
         found = [c for c in ("AP", "AP50") if c in history]

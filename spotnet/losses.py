@@ -10,10 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .model import Prediction
+
 # %% ../nbs/50_losses.ipynb #49f7b7d9
 def focal_loss(logits: torch.Tensor,  # (B, classes, h, w)
                target: torch.Tensor,  # the same shape, 1 exactly at centres
-               weight: torch.Tensor = None) -> torch.Tensor:  # (B, 1, h, w): 0 where negatives do not count
+               weight: torch.Tensor | None = None) -> torch.Tensor:  # (B, 1, h, w): 0 where negatives do not count
     "Penalty-reduced focal loss, a scalar: sum over cells divided by the number of centres (at least 1)."
     logits, target = logits.float(), target.float()
     p = logits.sigmoid().clamp(1e-4, 1 - 1e-4)
@@ -46,7 +48,7 @@ def center_l1_loss(output: torch.Tensor,  # (B, 2, h, w)
 # %% ../nbs/50_losses.ipynb #11d81ec9
 def segmentation_loss(logits: torch.Tensor,  # (B, 1, H, W)
                       target: torch.Tensor,  # (B, 1, H, W) in [0, 1]
-                      weight: torch.Tensor = None) -> torch.Tensor:  # (B, 1, H, W): 0 where pixels do not count
+                      weight: torch.Tensor | None = None) -> torch.Tensor:  # (B, 1, H, W): 0 where pixels do not count
     "Binary cross-entropy, mean over the pixels that count, a scalar; 0 if none counts."
     loss = F.binary_cross_entropy_with_logits(logits.float(), target.float(), weight, reduction="sum")
     return loss / (target.numel() if weight is None else weight.sum().clamp(min=1))
@@ -60,17 +62,18 @@ LOSS_WEIGHTS = {"heatmap": 1.0, "size": 0.1, "offset": 1.0, "segmentation": 1.0}
 
 
 class Criterion(nn.Module):
-    "Weighted sum of the losses of all stacks: (predictions, batch) -> (total, parts), parts unweighted and detached."
+    """Weighted sum of the losses, each the mean over all stacks: (predictions, batch) -> (total, parts), parts unweighted and
+    detached. The batch is one of `collate`. Raises NonFiniteLoss."""
 
     def __init__(self, size_form: str = "l1",  # how sizes are compared, one of L1_FORMS
-                 **weights: float):  # any of LOSS_WEIGHTS
+                 **weights: float) -> None:  # any of LOSS_WEIGHTS
         super().__init__()
         self.size_form = size_form
         if unknown := set(weights) - set(LOSS_WEIGHTS):
             raise ValueError(f"unknown loss {', '.join(sorted(unknown))}; expected {', '.join(LOSS_WEIGHTS)}")
         self.weights = {**LOSS_WEIGHTS, **weights}
 
-    def parts(self, prediction, batch: dict) -> dict[str, torch.Tensor]:
+    def parts(self, prediction: Prediction, batch: dict) -> dict[str, torch.Tensor]:
         "The losses of one stack."
         at = (batch["index"], batch["valid"])
         parts = {"heatmap": focal_loss(prediction.heatmap, batch["heatmap"], batch.get("heatmap_weight")),
@@ -81,7 +84,7 @@ class Criterion(nn.Module):
                                                       batch.get("segmentation_weight"))
         return parts
 
-    def forward(self, predictions: list, batch: dict) -> tuple[torch.Tensor, dict]:
+    def forward(self, predictions: list[Prediction], batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         each = [self.parts(p, batch) for p in predictions]
         parts = {name: torch.stack([e[name] for e in each]).mean() for name in each[0]}
         if not torch.stack(list(parts.values())).isfinite().all():  # one question to the device, not one per part

@@ -7,14 +7,18 @@ __all__ = ['RECIPES', 'TrainConfig']
 
 # %% ../nbs/78_recipes.ipynb #e7c9db22
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from pathlib import Path
 
 import torch
 
+from .judging import PROTOCOLS
 from .losses import L1_FORMS, LOSS_WEIGHTS
 from .model import ModelConfig, SpotNet, model_config
 from .samples import AugmentConfig, Conventions, Samples
+from .sequences import Sequence
 
 # %% ../nbs/78_recipes.ipynb #04b8ed2d
 RECIPES = {
@@ -32,7 +36,7 @@ RECIPES = {
 }
 
 
-def _check_keys(values: dict, known, what: str) -> None:
+def _check_keys(values: Iterable[str], known: Iterable[str], what: str) -> None:
     known = list(known)
     for key in values:
         if key not in known:
@@ -49,16 +53,16 @@ class TrainConfig:
     model: dict = field(default_factory=dict)  # fields of ModelConfig to change
     classes: int = 1  # 1: every object is a vehicle
     steps: int = 600  # optimiser steps in all
-    epochs: float = None  # passes over the data, instead of `steps`
+    epochs: float | None = None  # passes over the data, instead of `steps`
     batch: int = 8  # images per optimiser step, over all devices
-    micro_batch: int = None  # images that a device holds at once; None: its whole share of `batch`
-    input_size: tuple = None  # height, width in pixels; None: the frames' own, padded
+    micro_batch: int | None = None  # images that a device holds at once; None: its whole share of `batch`
+    input_size: tuple[int, int] | None = None  # height, width in pixels; None: the frames' own, padded
     crop: bool = False  # train on windows of `input_size` at the frames' own scale; detect on whole frames
     own_resolution: bool = False  # test on frames of their own size, whatever they were fitted to for training
     learning_rate: float = 2e-3  # the highest that Adam sees
     warmup: float = 0.08  # share of `steps` over which the learning rate rises from zero
     schedule: str = "cosine"  # "cosine" falls to zero at the end; "step" falls to a tenth at `milestones`
-    milestones: tuple = (0.64, 0.86)  # shares of `steps` at which "step" falls (the reference: epochs 90 and 120 of 140)
+    milestones: tuple[float, ...] = (0.64, 0.86)  # shares of `steps` where "step" falls (reference: epochs 90 and 120 of 140)
     clip: float = 10.0  # largest norm of the gradient; 0: no clipping
     ema: float = 0.0  # decay per step of a running mean of the weights, which is what is tested and kept; 0: none
     precision: str = "auto"  # "bf16", "fp16", "fp32"; auto: the first of them that the GPU has, fp32 on a CPU
@@ -80,12 +84,13 @@ class TrainConfig:
     prefetch: int = 4  # batches that each worker prepares ahead
     save_every: int = 0  # steps between checkpoints inside an epoch; one is written at the end of every epoch anyway
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("input_size", "milestones"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, choices in (("schedule", ("cosine", "step")), ("precision", ("auto", "bf16", "fp16", "fp32")),
-                              ("bad_images", ("stop", "skip")), ("metric", ("AP", "AP50", "loss")), ("size_form", L1_FORMS)):
+                              ("bad_images", ("stop", "skip")), ("metric", ("AP", "AP50", "loss")), ("size_form", L1_FORMS),
+                              ("protocol", (*PROTOCOLS, "coco"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
         if self.steps < 1 or self.batch < 1 or self.epochs is not None and self.epochs <= 0:
@@ -122,7 +127,7 @@ class TrainConfig:
         torch.manual_seed(self.seed)
         return SpotNet(self.model_config)
 
-    def samples(self, sequences, masks=None, training: bool = True) -> Samples:
+    def samples(self, sequences: Iterable[Sequence], masks: Path | str | None = None, training: bool = True) -> Samples:
         "Samples to train on, or whole frames as they are tested. A variant without a foreground map needs no masks."
         network = self.model_config
         size, augment = (self.input_size, AugmentConfig(**self.augment)) if training else (self.detect_size, None)
@@ -131,7 +136,7 @@ class TrainConfig:
                        Conventions(**self.conventions))
 
     @property
-    def detect_size(self) -> tuple | None:
+    def detect_size(self) -> tuple[int, int] | None:
         "The size to which frames are fitted at test; None: their own, padded."
         return None if self.crop or self.own_resolution else self.input_size
 

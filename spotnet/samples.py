@@ -7,6 +7,7 @@ __all__ = ['OURS', 'REFERENCE', 'MEAN', 'STD', 'Conventions', 'Geometry', 'Targe
            'AugmentConfig', 'colour_matrix', 'normalise', 'Samples', 'collate']
 
 # %% ../nbs/30_samples.ipynb #03ed60d3
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 
-from .sequences import DataError, clip_boxes, read_image
+from .sequences import DataError, Sequence, clip_boxes, read_image
 
 # %% ../nbs/30_samples.ipynb #63881c75
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Conventions:
     tight_padding: bool = True  # pad to the next multiple; False: a multiple grows as well
     one_centre: bool = True  # padding in whole pixels always; False: half pixels in training
     grown_canvas: bool = True  # at a test zoom, an input of fixed size grows with the image; False: it may cut the image
-    most_objects: int = None  # objects of an image that are learnt; None: all
+    most_objects: int | None = None  # objects of an image that are learnt; None: all
 
 
 OURS = Conventions()
@@ -40,12 +41,13 @@ REFERENCE = Conventions(False, False, False, False, False, False, False, 128)
 class Geometry:
     "An affine map from an image's corner coordinates to those of a network input of `size`."
     matrix: np.ndarray  # float64 (2, 3): where boxes go
-    size: tuple  # height, width of the input in pixels
-    pixels: np.ndarray = None  # float64 (2, 3): where pixel centres go; None: with the boxes
-    resized: tuple = None  # height, width to which the image is brought before it is warped; None: at once
+    size: tuple[int, int]  # height, width of the input in pixels
+    pixels: np.ndarray | None = None  # float64 (2, 3): where pixel centres go; None: with the boxes
+    resized: tuple[int, int] | None = None  # height, width to which the image is brought before it is warped; None: at once
 
     @classmethod
-    def view(cls, centre, scale: float, size: tuple, mirror: int = None, conventions: Conventions = OURS) -> "Geometry":
+    def view(cls, centre: Collection[float], scale: float, size: tuple[int, int], mirror: int | None = None,
+             conventions: Conventions = OURS) -> "Geometry":
         """The source magnified by `scale`, with its point `centre` (x, y) in the middle of the input. `mirror` is the
         width of a source that is mirrored first; `centre` then is a point of the mirror image."""
         shift = np.array(size[::-1]) / 2 - scale * np.asarray(centre, np.float64)
@@ -56,8 +58,8 @@ class Geometry:
         return cls(matrix, tuple(size), None if conventions.corners else pixels)
 
     @classmethod
-    def fit(cls, source, size=None, divisor: int = 1, zoom: float = 1.0, conventions: Conventions = OURS,
-            testing: bool = False) -> "Geometry":
+    def fit(cls, source: tuple[int, int], size: tuple[int, int] | None = None, divisor: int = 1, zoom: float = 1.0,
+            conventions: Conventions = OURS, testing: bool = False) -> "Geometry":
         """The whole image, centred: scaled to fit `size`, or at its own scale in the smallest canvas that `divisor`
         divides. `source` and `size` are (height, width). `zoom` magnifies image and canvas, as a test at several scales
         wants it. `testing` matters only where the conventions have two centres."""
@@ -103,7 +105,7 @@ class Geometry:
         pixels[:, 2] += 0.5 * self.matrix[:, 0] + 0.5 * self.matrix[:, 1] - 0.5
         return pixels
 
-    def unwarp(self, values: np.ndarray, shape: tuple) -> np.ndarray:
+    def unwarp(self, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         "A map (H, W) of the network's input in the pixels of the image, `shape` (height, width); what it saw nothing of is 0."
         seen = self.resized or shape
         back = cv2.warpAffine(values, self._pixel_matrix(), seen[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
@@ -118,7 +120,7 @@ class Geometry:
         return self._map(cv2.invertAffineTransform(self.matrix), boxes)
 
     @staticmethod
-    def _map(matrix, boxes):
+    def _map(matrix: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         corners = boxes.reshape(-1, 2) @ matrix[:, :2].T + matrix[:, 2]
         x, y = corners.reshape(-1, 2, 2).transpose(2, 0, 1)
         return np.stack([x.min(1), y.min(1), x.max(1), y.max(1)], 1).astype(np.float32)  # a mirror swaps left and right
@@ -136,7 +138,7 @@ class Targets(NamedTuple):
 def gaussian_radius(height: np.ndarray, width: np.ndarray, overlap: float = 0.7) -> np.ndarray:
     "Radius in cells (float64) for boxes of integer height and width in cells; CornerNet's formula."
     total, area = height + width, height * width
-    def root(a, b, c):
+    def root(a: float, b: np.ndarray, c: np.ndarray) -> np.ndarray:
         return (b + np.sqrt(np.maximum(b * b - 4 * a * c, 0))) / 2
     return np.minimum(np.minimum(root(1, total, area * (1 - overlap) / (1 + overlap)),
                                  root(4, 2 * total, (1 - overlap) * area)),
@@ -155,7 +157,7 @@ def _gaussian(radius: int) -> np.ndarray:
 
 def encode_targets(boxes: np.ndarray,  # (N, 4) in input pixels
                    labels: np.ndarray,  # (N,) class of each
-                   size: tuple,  # height, width of the input in pixels
+                   size: tuple[int, int],  # height, width of the input in pixels
                    classes: int = 1, stride: int = 4, conventions: Conventions = OURS) -> Targets:
     "Training targets of one image. Boxes are clipped to the input; what has no area left is dropped."
     h, w = size[0] // stride, size[1] // stride
@@ -181,7 +183,7 @@ def encode_targets(boxes: np.ndarray,  # (N, 4) in input pixels
 @dataclass(frozen=True)
 class AugmentConfig:
     "How training images vary. Everything is drawn from a generator seeded by (seed, epoch, index)."
-    scale: tuple = (0.6, 1.3)  # smallest and largest side of the window that is shown, as a share of the whole view
+    scale: tuple[float, float] = (0.6, 1.3)  # smallest and largest side of the window that is shown, as a share of the whole view
     scale_step: float = 0.1  # the sides between them come in these steps; 0: any
     border: int = 128  # source pixels that the window's centre keeps from the picture's edges, less in small pictures
     flip: float = 0.5  # probability of a mirror image
@@ -208,8 +210,8 @@ _GREY = np.array([0.299, 0.587, 0.114])
 
 
 def colour_matrix(mean_grey: float,  # of the picture, in [0, 1]
-                  changes: list,  # ("brightness" | "contrast" | "saturation", factor) in the order in which they happen
-                  lighting=(0, 0, 0)) -> np.ndarray:  # strength along each principal direction
+                  changes: list[tuple[str, float]],  # ("brightness" | "contrast" | "saturation", factor), first to last
+                  lighting: Collection[float] = (0, 0, 0)) -> np.ndarray:  # strength along each principal direction
     "A colour change of RGB in [0, 1], as (3, 4): new = matrix[:, :3] @ old + matrix[:, 3]."
     linear, grey, constant = np.eye(3), np.zeros(3), np.zeros(3)
     for kind, factor in changes:
@@ -222,7 +224,8 @@ def colour_matrix(mean_grey: float,  # of the picture, in [0, 1]
     return np.hstack([linear + np.outer(grey, _GREY), constant[:, None]])
 
 
-def normalise(image: np.ndarray, mean, std, colour: np.ndarray = None) -> np.ndarray:
+def normalise(image: np.ndarray, mean: Collection[float], std: Collection[float],
+              colour: np.ndarray | None = None) -> np.ndarray:
     """RGB uint8 (H, W, 3) -> float32 (3, H, W): an optional colour change in [0, 1] units, minus mean, over std.
 
     The result is a view of (H, W, 3) in memory: the order in which convolutions run fastest."""
@@ -241,14 +244,19 @@ class Samples(torch.utils.data.Dataset):
     """Training or validation samples of the annotated frames of some sequences.
 
     Each item is a dict of arrays: image (3, H, W), heatmap (classes, H/4, W/4), size, offset (N, 2), index (N,),
-    heatmap_weight (1, H/4, W/4), segmentation and segmentation_weight (1, H, W), and its name. Collate with `collate`."""
+    heatmap_weight (1, H/4, W/4), segmentation and segmentation_weight (1, H, W), and its name. All are float32 but index,
+    which is int64; `Targets` says what they mean. A weight is 0 where an answer does not count. Collate with `collate`.
+    DataError without an annotated frame that has an image, for objects beyond `classes`, or where `masks` holds no folder of
+    these sequences."""
 
-    def __init__(self, sequences, masks=None,  # folder of masks, or None
-                 size: tuple = None,  # height, width of the input; None: each frame's own, padded to `divisor`
-                 augment: AugmentConfig = None, classes: int = 1,  # 1: all objects are one class
+    def __init__(self, sequences: Iterable[Sequence], masks: Path | str | None = None,  # folder of masks, or None
+                 size: tuple[int, int] | None = None,  # height, width of the input; None: each frame's own, padded to `divisor`
+                 augment: AugmentConfig | None = None, classes: int = 1,  # 1: all objects are one class
                  crop: bool = False,  # windows of `size` at the frame's own scale, instead of whole frames fitted to it
-                 divisor: int = 128, mean=MEAN, std=STD, seed: int = 0, use_ignored: bool = True,
-                 conventions: Conventions = OURS):
+                 divisor: int = 128, mean: Collection[float] = MEAN, std: Collection[float] = STD, seed: int = 0,
+                 use_ignored: bool = True, conventions: Conventions = OURS) -> None:
+        if crop and size is None:
+            raise ValueError("crop needs size, the height and width of the windows")
         self.sequences, self.size, self.augment, self.classes = list(sequences), size, augment, classes
         self.crop, self.conventions = crop, conventions
         self.divisor, self.mean, self.std, self.seed, self.use_ignored = divisor, mean, std, seed, use_ignored
@@ -257,6 +265,10 @@ class Samples(torch.utils.data.Dataset):
         if not self.places:
             raise DataError(", ".join(s.name for s in self.sequences) or "no sequence", "no annotated frame with an image",
                             "at least one", "Choose sequences or frame ranges with annotation; unannotated frames teach nothing.")
+        labels = [sequence.objects[i].labels.max(initial=0) for sequence, i in self.places] if classes > 1 else [0]
+        if max(labels) >= classes:
+            raise DataError(", ".join(s.name for s in self.sequences), f"objects of class {max(labels)}",
+                            f"at most {classes - 1}", f"Name more classes than {classes}, or 1 if all are alike.")
         if self.masks is not None and not any((self.masks / s.name).is_dir() for s in self.sequences):
             raise DataError(self.masks, "no folder named like a sequence", f"{self.sequences[0].name}/ with masks",
                             "Write the masks first, or name the folder that holds them.")
@@ -264,7 +276,7 @@ class Samples(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.places)
 
-    def mask(self, sequence, i: int, shape) -> np.ndarray | None:
+    def mask(self, sequence: Sequence, i: int, shape: tuple[int, int]) -> np.ndarray | None:
         "The mask uint8 (H, W) of a frame, in the frame's size, or None."
         if self.masks is None:
             return None
@@ -283,7 +295,7 @@ class Samples(torch.utils.data.Dataset):
             mask = cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_AREA)
         return mask
 
-    def geometry(self, source, boxes, rng) -> Geometry:
+    def geometry(self, source: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator) -> Geometry:
         "Where the source image lands in the input; random if there is an augmentation, or windows are cropped."
         a, (height, width) = self.augment, source
         plain = Geometry.fit(source, None if self.crop else self.size, self.divisor, conventions=self.conventions)
@@ -304,7 +316,7 @@ class Samples(torch.utils.data.Dataset):
             centre[0] = width - centre[0]
         return Geometry.view(centre, plain.scale / side, self.size if self.crop else plain.size, mirror, self.conventions)
 
-    def _window(self, source, boxes, side, rng) -> list:
+    def _window(self, source: tuple[int, int], boxes: np.ndarray, side: float, rng: np.random.Generator) -> list[float]:
         "Centre of a window, at the frame's own scale times `side`: three times in four around an object, else anywhere."
         window = np.array(self.size[::-1]) * side
         room = np.array(source[::-1]) - window
@@ -315,7 +327,7 @@ class Samples(torch.utils.data.Dataset):
             corner = np.clip(wanted, np.minimum(room, 0), np.maximum(room, 0))
         return list(np.round(corner) + window / 2)
 
-    def colour(self, image: np.ndarray, rng) -> np.ndarray | None:
+    def colour(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
         "A random colour change for an image, or None without one."
         a = self.augment
         if a is None or not (a.colour or a.lighting):
@@ -324,9 +336,10 @@ class Samples(torch.utils.data.Dataset):
         changes = list(zip(kinds, 1 + rng.uniform(-a.colour, a.colour, 3)))
         return colour_matrix(float(np.array(cv2.mean(image)[:3]) @ _GREY) / 255, changes, rng.normal(0, a.lighting, 3))
 
-    def __getitem__(self, index) -> dict:
+    def __getitem__(self, index: int | tuple[int, int]) -> dict:
         "Sample `index`, or (epoch, index): chance is a function of seed, epoch and index, not of who asks or when."
         epoch, index = index if isinstance(index, tuple) else (0, index)
+        index = range(len(self))[index]  # -1 is the last
         sequence, i = self.places[index]
         rng = np.random.default_rng([self.seed, epoch, index])
         image, objects = sequence.frames[i], sequence.objects[i]
@@ -357,7 +370,9 @@ class Samples(torch.utils.data.Dataset):
 
 
 def collate(items: list[dict]) -> dict:
-    "A batch of tensors; objects are padded to the largest count, `valid` (B, N) says which are real."
+    """A batch of tensors; objects are padded to the largest count, `valid` (B, N) says which are real.
+
+    The items' images must have one size; ValueError if not."""
     most = max(1, *(len(item["index"]) for item in items))
     batch = {"name": [item["name"] for item in items],
              "valid": torch.tensor([[j < len(item["index"]) for j in range(most)] for item in items])}
