@@ -10,12 +10,15 @@ import hashlib
 import json
 import random
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from .model import CheckpointError, SpotNet, read_checkpoint, save_checkpoint
+from .sequences import Sequence
 
 # %% ../nbs/79_checkpoints.ipynb #152a697d
 def random_states() -> dict:
@@ -39,7 +42,7 @@ def set_random_states(states: dict) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 # %% ../nbs/79_checkpoints.ipynb #7966a2aa
-def fingerprint(sequences) -> str:
+def fingerprint(sequences: Iterable[Sequence]) -> str:
     "A short hash of frames' names and boxes: the same for the same training data."
     digest = hashlib.sha256()
     for s in sequences:
@@ -51,8 +54,8 @@ def fingerprint(sequences) -> str:
 
 def save_run(folder: Path,  # takes its place by rename; what it held is gone only then
              model: SpotNet, state: dict,  # anything JSON
-             training: dict = None,  # tensors and plain values that only the loop needs
-             process: int = 0, wait=lambda: None) -> None:
+             training: dict | None = None,  # tensors and plain values that only the loop needs
+             process: int = 0, wait: Callable[[], Any] = lambda: None) -> None:
     """Write a checkpoint of a run. In a run of several processes all call this: each adds its random states, the first
     the rest; `wait` returns when all have come to it.
 

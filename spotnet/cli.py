@@ -15,17 +15,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib import metadata, util
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import cv2
 import typer
 
 from .files import parse_yaml, read_yaml, replacing, write_json
-from .sequences import READERS, load_sequences
+from .sequences import READERS, Sequence, load_sequences
 
 # %% ../nbs/99_cli.ipynb #a95df49d
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
@@ -50,7 +51,7 @@ def _assignments(texts: list[str] | None) -> dict:
     return {k: parse_yaml(v, f"--set {k}") for k, v in (s.split("=", 1) for s in texts or ())}
 
 
-def _range(sequences, frames: str | None, step: int = 1):
+def _range(sequences: list[Sequence], frames: str | None, step: int = 1) -> list[Sequence]:
     "Each sequence between the two frame numbers of `first-last`, every `step`-th frame."
     if step < 1:
         raise ValueError(f"--step is {step}; expected 1 or more")
@@ -64,7 +65,7 @@ def _range(sequences, frames: str | None, step: int = 1):
 
 
 @app.command(epilog="Example: spotnet doctor")
-def doctor(as_json: Json = False):
+def doctor(as_json: Json = False) -> NoReturn:
     "What is installed and what is missing, with the command that repairs it."
     import torch
 
@@ -113,7 +114,7 @@ def _installed(name: str) -> bool:
 @app.command(epilog="Example: spotnet scenes data/scenes --frames 120")
 def scenes(out: Annotated[Path, typer.Argument(help="Folder to write to.")],
            frames: Annotated[int, typer.Option(help="Frames per scene.")] = 120,
-           workers: Annotated[int, typer.Option(help="Scenes rendered at a time.")] = 1):
+           workers: Annotated[int, typer.Option(help="Scenes rendered at a time.")] = 1) -> None:
     "Render the embedded data set: twelve traffic cameras with exact masks."
     from spotnet.scenes import default_scenes, render_scenes
 
@@ -135,7 +136,7 @@ def masks(
     within_boxes: Annotated[bool, typer.Option(help="Cut each mask with the annotated boxes.")] = True,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Option of the method, as samples=100. Repeatable.")] = None,
     as_json: Json = False,
-):
+) -> None:
     "Foreground masks from video and boxes, one PNG per frame. Without annotation, use --no-within-boxes."
     from spotnet.masks import foreground_masks, mask_quality, write_masks
 
@@ -186,7 +187,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, if there is one.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Look at the data, write check.png and check.json, and stop.")] = False,
-):
+) -> None:
     "Train a network on annotated video."
     from spotnet.data_check import check_data
     from spotnet.training import TrainConfig
@@ -227,7 +228,8 @@ def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or
            zoom: Annotated[list[float] | None, typer.Option(help="Magnification to look at; repeat for several.")] = None,
            workers: Workers = None, gpus: Gpus = None, ray: Ray = None,
            masks: Annotated[bool, typer.Option("--masks", help="Also write the network's foreground (Otsu).")] = False,
-           video: Annotated[bool, typer.Option("--video", help="Also write a .webm video with the boxes drawn in.")] = False):
+           video: Annotated[bool, typer.Option("--video", help="Also write a .webm video with the boxes drawn in.")] = False
+           ) -> None:
     "Find vehicles in a video or in pictures."
     from spotnet.detection import detect_sequences, write_detections
     from spotnet.errors import COLOURS
@@ -279,7 +281,7 @@ def evaluate(protocol: Annotated[str, typer.Argument(help="uadetrac, uavdt, coco
              errors: Annotated[Path | None, typer.Option(help="Folder for tables and pictures of the errors.")] = None,
              audit: Annotated[Path | None, typer.Option(help="CSV file for the verdict on every detection.")] = None,
              strict: Annotated[bool, typer.Option("--strict", help="Fail if an annotated sequence has no result file.")] = False,
-             as_json: Json = False):
+             as_json: Json = False) -> None:
     "Score result files by a benchmark's own rules. The sequences scored are those with a result file."
     from spotnet.evaluation import evaluate_files
 
@@ -319,7 +321,7 @@ def evaluate(protocol: Annotated[str, typer.Argument(help="uadetrac, uavdt, coco
         raise typer.Exit(1)
 
 
-def _explain(protocol, truth, detections, options, errors, audit) -> None:
+def _explain(protocol: str, truth: Path, detections: Path, options: dict, errors: Path | None, audit: Path | None) -> None:
     "Write the verdict on every detection, and the errors as tables and pictures."
     import pandas as pd
 
@@ -364,7 +366,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the runs and their states, and stop.")] = False,
     print_sbatch: Annotated[bool, typer.Option("--print-sbatch", help="Print a script that submits SLURM arrays.")] = False,
     collect: Annotated[bool, typer.Option(help="Rebuild tables, plots and report at the end.")] = True,
-):
+) -> None:
     "Run a grid of notebooks; what is done is skipped. Ends with tables, plots and report.html."
     from spotnet.experiments import Grid, run_grid, sbatch_script
     from spotnet.experiments import status as state_of
@@ -398,7 +400,7 @@ def run(
 def _stop_in_order() -> None:
     """Let SIGTERM, by which schedulers announce the end of a job, stop runs as Ctrl-C does; and let neither of them, given a
     second time, break the stopping itself."""
-    def stop(*_):
+    def stop(*_: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: print("stopping", file=sys.stderr))
         raise KeyboardInterrupt
@@ -407,7 +409,7 @@ def _stop_in_order() -> None:
 
 
 @contextmanager
-def _live_table():
+def _live_table() -> Iterator[Callable | None]:
     "On a terminal, a table of the runs that is drawn anew; elsewhere nothing, and lines will do."
     from rich.console import Console
     from rich.live import Live
@@ -422,7 +424,7 @@ def _live_table():
 
 @app.command(epilog="Example: spotnet collect outputs/highway")
 def collect(folder: Annotated[Path, typer.Argument(help="Folder of an experiment.")],
-            baseline: Annotated[str | None, typer.Option(help="Setting to compare with; otherwise centernet.")] = None):
+            baseline: Annotated[str | None, typer.Option(help="Setting to compare with; otherwise centernet.")] = None) -> None:
     "Rebuild tables, plots and report.html from the run folders."
     from spotnet.report import collect as rebuild
 
@@ -433,7 +435,7 @@ def collect(folder: Annotated[Path, typer.Argument(help="Folder of an experiment
 @app.command(epilog="Examples: spotnet status outputs/highway; spotnet status outputs/highway --watch")
 def status(folder: Annotated[Path, typer.Argument(help="Folder of an experiment.")],
            watch: Annotated[bool, typer.Option("--watch", help="Draw it anew until nothing goes on.")] = False,
-           as_json: Json = False):
+           as_json: Json = False) -> None:
     "The runs of an experiment: state, progress, last metric, time left, and the errors of those that did not end well."
     from rich.console import Console
     from rich.live import Live
@@ -467,7 +469,7 @@ def convert(
     variant: Annotated[str | None, typer.Option(help="Another variant: centernet, multitask, spotnet or spotnet_paper.")] = None,
     seed: Annotated[int, typer.Option(help="Of the layers that start at random.")] = 0,
     as_json: Json = False,
-):
+) -> None:
     "Reference CenterNet or SpotNet weights -> a checkpoint of this library. What the file lacks starts at random and is named."
     import torch
 
@@ -500,7 +502,7 @@ def export(
     decode: Annotated[bool, typer.Option("--decode", help="Also compute boxes: the output `detections`.")] = False,
     top: Annotated[int, typer.Option(help="Boxes per image in `detections`.")] = 100,
     as_json: Json = False,
-):
+) -> None:
     "A checkpoint -> an ONNX file for images of any size, compared with the checkpoint before it is written."
     from spotnet.export import export_onnx
     from spotnet.model import load_checkpoint

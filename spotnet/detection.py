@@ -8,7 +8,9 @@ __all__ = ['decode', 'merge_mirrored', 'soft_nms', 'OnnxNetwork', 'Detector', 'd
 
 # %% ../nbs/60_detection.ipynb #d826a430
 import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +23,7 @@ from .files import write_atomic
 from .model import STRIDE, CheckpointError, ModelConfig, Prediction, SpotNet, load_checkpoint
 from .results import Detections, read_detections, write_detections  # noqa: F401 (named here for users)
 from .samples import OURS, Conventions, Geometry, normalise
-from .sequences import clip_boxes
+from .sequences import Frames, Sequence, clip_boxes
 
 _all_ = ["Detections", "read_detections", "write_detections"]
 
@@ -45,7 +47,7 @@ def decode(prediction: Prediction, top: int = 100) -> torch.Tensor:
     label = place // (h * w)
     cell = place - label * (h * w)
     row = cell // w
-    def read(field):
+    def read(field: torch.Tensor) -> torch.Tensor:
         return field.float().flatten(2).gather(2, cell[:, None].expand(-1, 2, -1))
     centre = torch.stack([cell - row * w, row], 1) + read(prediction.offset)
     half = read(prediction.size) / 2
@@ -82,7 +84,7 @@ def soft_nms(rows: np.ndarray, sigma: float = 0.5, floor: float = 0.001) -> np.n
 class OnnxNetwork:
     "A network that `export_onnx` wrote, called like `SpotNet`: normalised images (B, 3, H, W) -> [Prediction]."
 
-    def __init__(self, path, device="cpu"):
+    def __init__(self, path: Path | str, device: torch.device | str = "cpu") -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -110,18 +112,18 @@ class Detector:
 
     `model` is a SpotNet or the path of a checkpoint, which may be an exported `.onnx` file."""
 
-    def __init__(self, model,
-                 size: tuple = None,  # height, width to which frames are fitted; None: their own, padded
-                 device=None,  # default: a GPU if there is one
+    def __init__(self, model: SpotNet | Path | str,
+                 size: tuple | None = None,  # height, width to which frames are fitted; None: their own, padded
+                 device: torch.device | str | None = None,  # default: a GPU if there is one
                  top: int = 100,  # boxes per image
                  batch: int = 8,  # frames that the network sees at a time
                  clip: bool = True,  # boxes end where the image ends
                  flip: bool = False,  # average with the mirror image; twice the time
                  zooms: tuple = (1.0,),  # magnifications to look at; several are merged by soft-NMS
                  optimize: bool = True,  # run a copy with batch norm folded; False: the very network
-                 autocast: torch.dtype = None,  # torch.bfloat16 for speed on a GPU that has it
+                 autocast: torch.dtype | None = None,  # torch.bfloat16 for speed on a GPU that has it
                  compile: bool = False,  # torch.compile, for long work on a GPU; with `optimize` only
-                 conventions: Conventions = OURS):  # REFERENCE pads and counts pixels as the published code does
+                 conventions: Conventions = OURS) -> None:  # REFERENCE pads and counts pixels as the published code does
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if autocast is not None and self.device.type == "cpu":
             raise ValueError("autocast is for GPUs: a CPU without bfloat16 instructions is a hundred times slower with it")
@@ -133,7 +135,7 @@ class Detector:
         self.model, self.size, self.top, self.batch, self.clip = model, size, top, batch, clip
         self.flip, self.zooms, self.autocast, self.conventions = flip, tuple(zooms), autocast, conventions
 
-    def prepare(self, images, zoom: float = 1.0) -> tuple[torch.Tensor, Geometry]:
+    def prepare(self, images: list[np.ndarray], zoom: float = 1.0) -> tuple[torch.Tensor, Geometry]:
         "RGB images of one size -> normalised (B, 3, H, W) on the device, and the geometry they went through."
         config = self.model.config
         geometry = Geometry.fit(images[0].shape[:2], self.size, config.divisor, zoom, self.conventions, testing=True)
@@ -141,7 +143,7 @@ class Detector:
         return torch.from_numpy(stack).permute(0, 3, 1, 2).to(self.device), geometry
 
     @torch.inference_mode()
-    def predict(self, images, zoom: float = 1.0) -> tuple[Prediction, Geometry]:
+    def predict(self, images: list[np.ndarray], zoom: float = 1.0) -> tuple[Prediction, Geometry]:
         "The network's maps for RGB images of one size."
         batch, geometry = self.prepare(images, zoom)
         if self.flip:
@@ -150,7 +152,7 @@ class Detector:
             prediction = self.model(batch)[-1]
         return merge_mirrored(prediction) if self.flip else prediction, geometry
 
-    def boxes(self, prediction: Prediction, geometry: Geometry, shape) -> list:
+    def boxes(self, prediction: Prediction, geometry: Geometry, shape: tuple) -> list[np.ndarray]:
         "One float32 (top, 6) array per image: x0, y0, x1, y1 in pixels of an image of `shape`, score, class."
         results = []
         for rows in decode(prediction, self.top).cpu().numpy():
@@ -160,7 +162,7 @@ class Detector:
             results.append(rows[(rows[:, 2:4] > rows[:, :2]).all(1) & (rows[:, 4] > 0)])
         return results
 
-    def foreground(self, images, threshold="otsu") -> list:
+    def foreground(self, images: list[np.ndarray], threshold: float | str = "otsu") -> list[np.ndarray]:
         """Foreground masks uint8 (H, W) of RGB images of one size, 0 or 255, from the network's foreground head.
 
         Probabilities go back to the image's own pixels first, so nothing of the padding remains. `threshold`: a probability,
@@ -177,14 +179,14 @@ class Detector:
                 masks.append(np.where(grey > 255 * threshold, 255, 0).astype(np.uint8))
         return masks
 
-    def __call__(self, images) -> list:
+    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
         "Detections of RGB images of one size, as in `boxes`."
         looks = [self.boxes(*self.predict(images, zoom), images[0].shape) for zoom in self.zooms]
         if len(looks) == 1:
             return looks[0]
         return [soft_nms(np.concatenate(rows))[:self.top] for rows in zip(*looks)]
 
-    def detect(self, sequence, progress=lambda frames: frames) -> Detections:
+    def detect(self, sequence: Sequence, progress: Callable[[Frames], Iterable] = iter) -> Detections:
         "Detections in every frame of a sequence, decoded once, in batches."
         results, pending = [], []
         for frame in progress(sequence.frames):
@@ -195,7 +197,8 @@ class Detector:
         results += self(pending) if pending else []
         return Detections.from_frames(sequence.name, sequence.numbers, results)
 
-    def write_foreground(self, sequence, folder, progress=lambda frames: frames) -> Path:
+    def write_foreground(self, sequence: Sequence, folder: Path | str,
+                         progress: Callable[[Frames], Iterable] = iter) -> Path:
         "The network's foreground masks of a sequence to `<folder>/<frame name>.png`, threshold by Otsu; returns the folder."
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -204,28 +207,28 @@ class Detector:
         return folder
 
 # %% ../nbs/60_detection.ipynb #9709d99f
-def _detect_alone(checkpoint, options: dict, masks: Path | None, sequence) -> Detections:
+def _detect_alone(checkpoint: Path | str, options: dict, masks: Path | None, sequence: Sequence) -> Detections:
     detector = Detector(checkpoint, **options)
     if masks:
         detector.write_foreground(sequence, masks / sequence.name)
     return detector.detect(sequence)
 
 
-def detect_sequences(checkpoint,  # as for Detector
-                     sequences,
-                     workers: int = None,  # sequences at a time; None: one for each GPU, or one
-                     gpus: float = None,  # for each; None: one where there are any
-                     ray: str = None,  # "auto" or an address: on a cluster
-                     masks: Path = None,  # also write the network's foreground to <masks>/<sequence>
+def detect_sequences(checkpoint: SpotNet | Path | str,  # as for Detector
+                     sequences: list[Sequence],
+                     workers: int | None = None,  # sequences at a time; None: one for each GPU, or one
+                     gpus: float | None = None,  # for each; None: one where there are any
+                     ray: str | None = None,  # "auto" or an address: on a cluster
+                     masks: Path | str | None = None,  # also write the network's foreground to <masks>/<sequence>
                      progress: bool = True,  # show bars
-                     **options):  # of Detector
+                     **options: Any) -> Iterator[Detections]:  # of Detector
     """Yields the Detections of each sequence as it is finished, in any order.
 
     Raises what Detector raises, and ChildProcessError where a process was killed."""
     if not ray and (workers or LocalEngine(workers, gpus).workers) == 1 or len(sequences) == 1:
         detector = Detector(checkpoint, **options)
         for s in sequences:
-            def bar(frames, s=s, what=""):
+            def bar(frames: Frames, s: Sequence = s, what: str = "") -> tqdm:
                 return tqdm(frames, total=len(s), desc=f"{s.name}{what}", unit="frame", disable=None if progress else True)
             found = detector.detect(s, bar)
             if masks:

@@ -11,7 +11,6 @@ import copy
 import io
 import json
 import logging
-import os
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from torch import nn
 
 from .detection import OnnxNetwork, decode
+from .files import replacing
 from .model import CheckpointError, Prediction, SpotNet
 
 # %% ../nbs/65_export.ipynb #1d3134fe
@@ -54,10 +54,8 @@ def export_onnx(model: SpotNet, path: Path | str, decode: bool = False,  # also 
     answers = _Answers(fast.cpu(), top if decode else None).eval()
     names = [n for n in Prediction._fields if n != "attention" or model.config.segmentation] + ["detections"] * decode
     batch, rows, columns = (torch.export.Dim(n, min=1) for n in ("batch", "rows", "columns"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f"{path.name}.{os.getpid()}.part")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports that torchvision is absent, which nothing here needs
-    try:
+    with replacing(path) as half:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # the exporter talks, of its own insides
             warnings.simplefilter("ignore", FutureWarning)
             torch.onnx.export(answers, (torch.randn(2, 3, 2 * divisor, 3 * divisor),), str(half), input_names=["images"],
@@ -72,9 +70,6 @@ def export_onnx(model: SpotNet, path: Path | str, decode: bool = False,  # also 
         if not difference <= tolerance:
             raise CheckpointError(f"{path}: the exported network differs by {difference:.1e} from its origin; at most "
                                   f"{tolerance:.0e} is accepted. Nothing was written.")
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
     return difference
 
 

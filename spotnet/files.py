@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_VALUES', 'DataError', 'replacing', 'write_atomic', 'write_json', 'read_json', 'read_table', 'parse_yaml',
-           'read_yaml', 'check_name']
+           'read_yaml', 'check_types', 'check_name']
 
 # %% ../nbs/02_files.ipynb #f69de362
 import json
@@ -12,8 +12,10 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 import pandas as pd
 import yaml
@@ -26,7 +28,7 @@ class DataError(ValueError):
                  where: Any,  # file, file:line or frame
                  found: str,  # what stands there
                  expected: str,  # what should stand there
-                 remedy: str):  # what the user can do
+                 remedy: str) -> None:  # what the user can do
         # a decoder's own words may have lines; of a name all shall be seen
         super().__init__(f"{_shown(where)}: found {_shown(' '.join(str(found).split()))}; expected {expected}. {remedy}")
         self.parts = (str(where), found, expected, remedy)
@@ -137,6 +139,25 @@ def read_yaml(path: Path | str) -> Any:
     return parse_yaml(text, path)
 
 # %% ../nbs/02_files.ipynb #626db276
+def _fits(value: Any, kind: Any) -> bool:
+    "Whether a value is what a type hint says: plain types, `X | Y`, and tuples of those (lists will do)."
+    parts = get_args(kind)
+    if isinstance(kind, UnionType):
+        return any(_fits(value, k) for k in parts)
+    if parts:
+        return isinstance(value, (list, tuple)) and len(value) == len(parts) and all(map(_fits, value, parts))
+    if kind in (int, float):
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    return isinstance(value, (list, tuple) if kind is tuple else kind)
+
+
+def check_types(config: Any) -> None:
+    "ValueError for the first field of a dataclass that holds something else than its hint says."
+    for name, kind in get_type_hints(type(config)).items():
+        if not _fits(value := getattr(config, name), kind):
+            raise ValueError(f"{name} is {value!r}; expected {getattr(kind, '__name__', kind)}")
+
+# %% ../nbs/02_files.ipynb #acebd355
 def check_name(name: str, where: Any = "the name of a sequence") -> str:
     "`name`, if a file or folder below another may have it; DataError otherwise."
     parts = str(name).split("/")

@@ -12,9 +12,11 @@ import itertools
 import json
 import re
 import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pandas as pd
@@ -29,10 +31,10 @@ class GridError(ValueError):
 @dataclass(frozen=True)
 class Resources:
     "What one run gets."
-    gpus: float = None  # None: as the engine does it, one where there are any; a fraction shares a GPU
+    gpus: float | None = None  # None: as the engine does it, one where there are any; a fraction shares a GPU
     cpus: float = 1  # cores, on a cluster
-    memory: float = None  # GB, on a cluster
-    minutes: float = None  # after which it is stopped; None: never
+    memory: float | None = None  # GB, on a cluster
+    minutes: float | None = None  # after which it is stopped; None: never
     retries: int = 1  # times that it is started again after it was killed: out of memory, a machine lost
 
 
@@ -55,14 +57,14 @@ class Run:
         return " ".join([self.stage, *told])
 
 
-def _short(value) -> str:
+def _short(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace('"', "") if isinstance(value, (dict, list)) else str(value)
 
 # %% ../nbs/92_grids.ipynb #6df0cdb0
 _TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict, "None": type(None)}
 
 
-def declared_parameters(notebook) -> dict:
+def declared_parameters(notebook: Path | str) -> dict:
     "The parameters that a notebook declares: {name: (default, names of types)}; no types: any value will do."
     try:
         cells = nbformat.read(notebook, 4).cells
@@ -104,7 +106,7 @@ def _check_parameters(where: str, notebook: Path, values: dict, declared: dict) 
 _STAGE = ("name", "notebook", "parameters", "axes", "cases", "seeds", "excludes", "needs", "resources")
 
 
-def _refuse_unknown(where, mapping, known):
+def _refuse_unknown(where: Path | str, mapping: Any, known: Sequence[str]) -> None:
     if not isinstance(mapping, dict):
         raise GridError(f"{where}: found {mapping!r}; expected a mapping with {', '.join(known)}")
     if unknown := [k for k in mapping if k not in known]:
@@ -113,7 +115,7 @@ def _refuse_unknown(where, mapping, known):
                         + (f"; did you mean {near[0]!r}?" if near else f"; expected {', '.join(known)}"))
 
 
-def _expect(where, stage, key, kind, of=None):
+def _expect(where: str, stage: dict, key: str, kind: type, of: type | None = None) -> Any:
     "The value of a stage's key, of the right kind; empty where it is absent."
     value = stage.get(key)
     value = kind() if value is None else value
@@ -128,10 +130,10 @@ class Grid:
     "A checked grid: runs in an order in which each comes after what it needs."
     experiment: str
     runs: list = field(default_factory=list)
-    path: Path = None
+    path: Path | None = None
 
     @classmethod
-    def load(cls, path, **changes) -> "Grid":
+    def load(cls, path: Path | str, **changes: Any) -> "Grid":
         """Read and check a grid file. `changes` replace a parameter in every stage whose notebook declares it.
 
         GridError or DataError names the file, the stage, what was found and what was expected."""
@@ -178,7 +180,7 @@ class Grid:
         return "\n".join(lines)
 
 
-def _stage_runs(path, stage, by_stage, changes, used) -> list:
+def _stage_runs(path: Path, stage: dict, by_stage: dict[str, list[Run]], changes: dict, used: set) -> list[Run]:
     "The runs of one stage of a grid file, checked."
     name, notebook = stage.get("name"), path.parent / str(stage.get("notebook"))
     if not isinstance(name, str) or not notebook.is_file():
@@ -229,14 +231,14 @@ def _stage_runs(path, stage, by_stage, changes, used) -> list:
     return [replace(r, varies=varies) for r in runs]
 
 
-def _by_stage(runs) -> dict:
+def _by_stage(runs: Iterable[Run]) -> dict[str, list[Run]]:
     stages = {}
     for r in runs:
         stages.setdefault(r.stage, []).append(r)
     return stages
 
 # %% ../nbs/92_grids.ipynb #dfbefa6d
-def _example_notebook(path, parameters: str, body: str) -> None:
+def _example_notebook(path: Path, parameters: str, body: str) -> None:
     "A small notebook for trying grids."
     cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(body)]
     kernel = {"name": "python3", "display_name": "python3", "language": "python"}
@@ -247,7 +249,8 @@ def _job_name(text: str) -> str:
     return re.sub(r"[^-.A-Za-z0-9_]", "_", text)
 
 
-def sbatch_script(grid: Grid, out, command: str = "spotnet", arguments=(), options=()) -> str:
+def sbatch_script(grid: Grid, out: Path | str, command: str = "spotnet", arguments: Sequence[str] = (),
+                  options: Sequence[str] = ()) -> str:
     """A bash script that submits the grid as SLURM job arrays, one for each stage; run it on the login node.
 
     `arguments`: further arguments of `spotnet run` (such as --set steps=100); `options`: further #SBATCH lines."""

@@ -12,10 +12,11 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,20 +50,21 @@ def clean_mask(mask: np.ndarray) -> np.ndarray:
     return cv2.morphologyEx(cv2.medianBlur(mask, 5), cv2.MORPH_CLOSE, np.ones((size, size), np.uint8))
 
 
-def cut_with_boxes(sequence: Sequence, masks) -> Iterator[np.ndarray]:
+def cut_with_boxes(sequence: Sequence, masks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     "Masks uint8 (H, W), one per frame, with everything outside their frame's boxes set to 0."
     for mask, objects in zip(masks, sequence.objects, strict=True):
         yield cv2.bitwise_and(mask, box_mask(objects, mask.shape))
 
 # %% ../nbs/20_masks.ipynb #b2a10d91
-def _from_backgrounds(sequence: Sequence, backgrounds, first: int, prior: bool) -> Iterator[np.ndarray]:
+def _from_backgrounds(sequence: Sequence, backgrounds: StandingBackgrounds | FlyingBackgrounds, first: int,
+                      prior: bool) -> Iterator[np.ndarray]:
     for i in range(first, len(sequence)):
         image = sequence.frames[i]
         yield clean_mask(decide(backgrounds.evidence(i, image), sequence.objects[i], prior))
 
 
-def _median(sequence: Sequence, first: int = 0, *, span: int = None, samples: int = 60, prior: bool = True,
-            shaking: bool = None) -> Iterator[np.ndarray]:
+def _median(sequence: Sequence, first: int = 0, *, span: int | None = None, samples: int = 60, prior: bool = True,
+            shaking: bool | None = None) -> Iterator[np.ndarray]:
     """Change from the road that the boxes leave free; for a camera on a post, steady or shaking.
 
     `span`: frames that share a background, by default 600, without annotation 2400; `samples`: frames it is learnt
@@ -79,7 +81,7 @@ def _flow(sequence: Sequence, first: int = 0, *, hop: int = 36, steps: int = 12,
     yield from _from_backgrounds(sequence, FlyingBackgrounds(sequence, hop, steps), first, prior)
 
 # %% ../nbs/20_masks.ipynb #4fc93358
-def _neighbours(frames) -> Iterator[tuple]:
+def _neighbours(frames: Iterable[np.ndarray]) -> Iterator[tuple]:
     "(previous, current, next) grey images in one pass; None where there is no neighbour."
     before = now = None
     for image in frames:
@@ -110,7 +112,7 @@ def _farneback(sequence: Sequence, first: int = 0, *, boxes: bool = True, jpeg: 
         yield _farneback_mask(cv2.cvtColor(coded, cv2.COLOR_HSV2BGR), cut, jpeg)
 
 
-def _farneback_mask(picture: np.ndarray, boxes, jpeg: bool) -> np.ndarray:
+def _farneback_mask(picture: np.ndarray, boxes: np.ndarray | None, jpeg: bool) -> np.ndarray:
     "The second half of the recipe: from the colour-coded flow, BGR uint8 (H, W, 3), to the mask."
     if jpeg:
         picture = cv2.imdecode(cv2.imencode(".jpg", picture)[1], cv2.IMREAD_COLOR)
@@ -124,7 +126,7 @@ def _farneback_mask(picture: np.ndarray, boxes, jpeg: bool) -> np.ndarray:
     return cv2.compare(cv2.GaussianBlur(grey, (17, 17), 4), 24, cv2.CMP_GT)
 
 
-def _subtracted(sequence: Sequence, model, first: int, keep: int = 255) -> Iterator[np.ndarray]:
+def _subtracted(sequence: Sequence, model: Any, first: int, keep: int = 255) -> Iterator[np.ndarray]:
     "Masks of anything with `apply(BGR image) -> labels (H, W)`, run from the first frame; labels below `keep` are ground."
     for i, image in enumerate(sequence.frames):
         labels = model.apply(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
@@ -144,7 +146,7 @@ def _knn(sequence: Sequence, first: int = 0, *, shadows: bool = False) -> Iterat
     yield from _subtracted(sequence, cv2.createBackgroundSubtractorKNN(), first, 127 if shadows else 255)
 
 
-def _optional(method: str, module: str, name: str, remedy: str):
+def _optional(method: str, module: str, name: str, remedy: str) -> Callable:
     "The class or function `name` of an optional module; ImportError that says how to get it."
     try:
         return getattr(import_module(module), name)
@@ -186,7 +188,7 @@ def _boxes(sequence: Sequence, first: int = 0) -> Iterator[np.ndarray]:
         yield box_mask(sequence.objects[i], sequence.size)
 
 # %% ../nbs/20_masks.ipynb #07452454
-def _import(sequence: Sequence, first: int = 0, *, folder: str = None) -> Iterator[np.ndarray]:
+def _import(sequence: Sequence, first: int = 0, *, folder: Path | str | None = None) -> Iterator[np.ndarray]:
     "Masks from `<folder>/<sequence>/<frame name>.png` or `<folder>/<frame name>.png`: one channel, 0 and 255, frame size."
     if folder is None:
         raise ValueError("mask method 'import' needs the option folder: where the PNGs lie")
@@ -221,7 +223,7 @@ def available_methods() -> list[str]:
     needs = {"pawcs": ("pybgs", "PAWCS"), "subsense": ("pybgs", "SuBSENSE"), "gsoc": (contrib[0], contrib[1] + "GSOC"),
              "lsbp": (contrib[0], contrib[1] + "LSBP")}
 
-    def there(method):
+    def there(method: str) -> bool:
         try:
             return method not in needs or bool(_optional(method, *needs[method], ""))
         except ImportError:
@@ -249,7 +251,7 @@ def _steps(method: str, options: dict) -> list[tuple]:
 
 
 def foreground_masks(sequence: Sequence, method: str = "median", within_boxes: bool = True, first: int = 0,
-                     **options) -> Iterator[np.ndarray]:
+                     **options: Any) -> Iterator[np.ndarray]:
     """One mask uint8 (H, W), 0 or 255, per frame from index `first` on, in order.
 
     `method`: a name of METHODS, and refinements behind it, as in `median+grabcut`. Options are those of its parts.
@@ -272,7 +274,8 @@ def _boxes_hash(sequence: Sequence) -> str:
     return digest.hexdigest()[:16]
 
 
-def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes: bool, options: dict, tick) -> None:
+def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes: bool, options: dict,
+                    tick: Callable[[int], Any]) -> None:
     "Masks of one sequence that are not there yet; `tick(frames done)` after each."
     facts = {"sequence": sequence.name, "method": method, "options": options, "within_boxes": within_boxes,
              "frames": len(sequence), "boxes": _boxes_hash(sequence),
@@ -304,12 +307,12 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
     write_json(path, facts | {"complete": True})
 
 
-def _write_alone(*job) -> None:
+def _write_alone(*job: Any) -> None:
     _write_sequence(*job, lambda frames: None)
 
 
-def write_masks(sequences, out, method: str = "median", within_boxes: bool = True, workers: int = 1, ray: str = None,
-                **options) -> Path:
+def write_masks(sequences: Iterable[Sequence], out: Path | str, method: str = "median", within_boxes: bool = True,
+                workers: int = 1, ray: str | None = None, **options: Any) -> Path:
     """Masks of every sequence to `<out>/<sequence>/<frame name>.png`, `workers` sequences at a time; returns `out`.
 
     Complete sequences are skipped, begun ones continued. Frames that are not annotated get no mask when cut with boxes.
@@ -325,7 +328,7 @@ def write_masks(sequences, out, method: str = "median", within_boxes: bool = Tru
             return out
         frames = dict.fromkeys(todo, 0)
 
-        def look():  # what is written is seen in the folders, whichever machine writes it
+        def look() -> None:  # what is written is seen in the folders, whichever machine writes it
             for name in [n for n, count in frames.items() if count < len(todo[n])]:
                 frames[name] = sum(f.name.endswith(".png") for f in os.scandir(out / name)) if (out / name).is_dir() else 0
             bar.update(sum(frames.values()) - bar.n)

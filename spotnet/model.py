@@ -14,7 +14,7 @@ import re
 import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,7 +39,7 @@ class ModelConfig:
     stacks: int = 2  # hourglasses in a row, each with its own heads
     stem_dim: int = 128  # channels after the 7x7 convolution
     feature_dim: int = 256  # channels that the heads read
-    segmentation_dim: int = None  # channels inside the foreground head; None: dims[0], as in the reference
+    segmentation_dim: int | None = None  # channels inside the foreground head; None: dims[0], as in the reference
     classes: int = 1  # heatmaps
     segmentation: bool = True  # learn a foreground map
     attention: str = "logit"  # what multiplies the features: "none", "logit" or "sigmoid" of the foreground map
@@ -48,7 +48,7 @@ class ModelConfig:
     mean: tuple = (0.47026115, 0.44719302, 0.40789654)  # RGB, in units of 255: what normalises an image
     std: tuple = (0.27809835, 0.27408164, 0.28863828)  # RGB, in units of 255
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for f in fields(self):
             if isinstance(getattr(self, f.name), list):
                 object.__setattr__(self, f.name, tuple(getattr(self, f.name)))
@@ -90,7 +90,7 @@ VARIANTS = {
 }
 
 
-def model_config(size: str = "hourglass104", variant: str = "spotnet", **changes) -> ModelConfig:
+def model_config(size: str = "hourglass104", variant: str = "spotnet", **changes: Any) -> ModelConfig:
     "The configuration of a named size and variant, with any field changed."
     for name, table in ((size, SIZES), (variant, VARIANTS)):
         if name not in table:
@@ -107,7 +107,7 @@ def conv_block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, norm
 class Residual(nn.Module):
     "Two 3x3 convolutions around a shortcut, which is a 1x1 convolution where the shape changes."
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1):
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(outputs)
@@ -117,7 +117,7 @@ class Residual(nn.Module):
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = F.relu(self.norm1(self.conv1(x)), inplace=True)
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x), inplace=True)
 
@@ -132,7 +132,7 @@ def residuals(count: int, inputs: int, outputs: int, stride: int = 1, change_las
 class Hourglass(nn.Module):
     "(B, dims[0], h, w) -> the same shape; h and w divisible by 2**depth."
 
-    def __init__(self, dims: tuple, modules: tuple):
+    def __init__(self, dims: tuple, modules: tuple) -> None:
         super().__init__()
         here, below = dims[0], dims[1]
         self.skip = residuals(modules[0], here, here)
@@ -140,7 +140,7 @@ class Hourglass(nn.Module):
         self.inner = Hourglass(dims[1:], modules[1:]) if len(dims) > 2 else residuals(modules[1], below, below)
         self.up = residuals(modules[0], below, here, change_last=True)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.skip(x) + F.interpolate(self.up(self.inner(self.down(x))), scale_factor=2, mode="nearest")
 
 # %% ../nbs/40_model.ipynb #39b34db8
@@ -153,7 +153,7 @@ def _head(config: ModelConfig, outputs: int) -> nn.Sequential:
 
 
 def _segmentation_head(config: ModelConfig) -> nn.Sequential:
-    def double():
+    def double() -> nn.Sequential:
         return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
     width = config.segmentation_dim or config.dims[0]
     return nn.Sequential(conv_block(config.feature_dim, width, norm=False), double(),
@@ -175,14 +175,14 @@ class SpotNet(nn.Module):
     with one `Prediction` per stack, the last of which is the answer; in `eval()` mode a list of that one.
     Perreault et al., arXiv 2002.05540; Zhou et al., arXiv 1904.07850; Newell et al., arXiv 1603.06937."""
 
-    def __init__(self, config: ModelConfig = ModelConfig()):  # noqa: B008 (frozen)
+    def __init__(self, config: ModelConfig = ModelConfig()) -> None:  # noqa: B008 (frozen)
         super().__init__()
         self.config = config
         width, feature = config.dims[0], config.feature_dim
         self.stem = nn.Sequential(conv_block(3, config.stem_dim, 7, stride=2), Residual(config.stem_dim, width, stride=2))
         self.hourglasses = nn.ModuleList(Hourglass(config.dims, config.modules) for _ in range(config.stacks))
         self.outlets = nn.ModuleList(conv_block(width, feature) for _ in range(config.stacks))
-        def join(inputs):
+        def join(inputs: int) -> nn.Sequential:
             return nn.Sequential(nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width))
         between = range(config.stacks - 1)  # what one stack hands to the next: its input and its features, merged
         self.join_input = nn.ModuleList(join(width) for _ in between)
@@ -221,7 +221,7 @@ class SpotNet(nn.Module):
             gate = self.gate(attention)
         weighted = feature if gate is None else feature * gate
         targets = config.attention_heads if config.attention != "none" else ("heatmap",)
-        def answer(name):
+        def answer(name: str) -> torch.Tensor:
             if name in targets:
                 return heads[name](weighted)
             return getattr(known, name) if known else heads[name](feature)
@@ -281,7 +281,7 @@ class CheckpointError(ValueError):
     "A file that is not a checkpoint of this library, or not one that fits."
 
 
-def save_checkpoint(path, model: SpotNet, **facts) -> Path:
+def save_checkpoint(path: Path | str, model: SpotNet, **facts: Any) -> Path:
     "Write model and configuration to a safetensors file, atomically. `facts` (anything JSON) go into its header."
     path = Path(path)
     if model.optimized:
@@ -295,7 +295,7 @@ def save_checkpoint(path, model: SpotNet, **facts) -> Path:
     return path
 
 
-def read_checkpoint(path) -> tuple[ModelConfig, dict, dict]:
+def read_checkpoint(path: Path | str) -> tuple[ModelConfig, dict, dict]:
     "Configuration, state dict and facts of a checkpoint file (or of a folder with `model.safetensors`)."
     path = Path(path)
     path = path / "model.safetensors" if path.is_dir() else path
@@ -333,7 +333,7 @@ def read_checkpoint(path) -> tuple[ModelConfig, dict, dict]:
     return config, state, facts
 
 
-def load_checkpoint(path, device="cpu") -> SpotNet:
+def load_checkpoint(path: Path | str, device: torch.device | str = "cpu") -> SpotNet:
     "The network of a checkpoint, in `eval()` mode. Raises `CheckpointError` naming what does not fit."
     config, state, _ = read_checkpoint(path)
     with torch.device("meta"):  # weights come from the file, so none are drawn
@@ -381,7 +381,7 @@ def convert_reference(state_dict: dict) -> tuple[ModelConfig, dict]:
         if needed not in ours:
             raise CheckpointError(f"no hourglass: the reference entry behind {needed!r} is missing")
 
-    def count(pattern):
+    def count(pattern: str) -> int:
         return len({m[1] for k in ours if (m := re.match(pattern, k))})
     depth, level, dims, modules = 0, "hourglasses.0.", [ours["stem.1.conv1.weight"].shape[0]], []
     while f"{level}down.0.conv1.weight" in ours:
@@ -408,7 +408,7 @@ def convert_reference(state_dict: dict) -> tuple[ModelConfig, dict]:
     return config, ours
 
 
-def read_reference(path) -> dict:
+def read_reference(path: Path | str) -> dict:
     "What a reference `.pth` file holds, tensors and plain values only; CheckpointError for anything that would run code."
     try:
         if zipfile.is_zipfile(path) and any(e.compress_type != zipfile.ZIP_STORED for e in zipfile.ZipFile(path).infolist()):
@@ -426,7 +426,7 @@ def read_reference(path) -> dict:
     return content
 
 
-def read_weights(path) -> tuple[ModelConfig, dict]:
+def read_weights(path: Path | str) -> tuple[ModelConfig, dict]:
     "Configuration and state dict of a checkpoint of ours, or of a reference `.pth` file."
     if Path(path).is_dir() or Path(path).suffix in ("", ".safetensors"):
         return read_checkpoint(path)[:2]
@@ -437,7 +437,7 @@ def read_weights(path) -> tuple[ModelConfig, dict]:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def transfer(state: dict, model: SpotNet, source="the checkpoint") -> list[str]:
+def transfer(state: dict, model: SpotNet, source: Path | str = "the checkpoint") -> list[str]:
     """Copy the entries of a state dict that fit a network by name and shape. Returns the layers, by name, that `source` does
     not hold or holds in another shape (other classes, another head); they keep their values. CheckpointError if none fits."""
     own = model.state_dict()
@@ -453,7 +453,7 @@ def count_flops(model: SpotNet, height: int, width: int) -> dict[str, float]:
     totals, hooks = {}, []
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d):
-            def hook(layer, args, out, name=name):
+            def hook(layer: nn.Module, args: tuple, out: torch.Tensor, name: str = name) -> None:
                 part = name.split(".")[0]
                 totals[part] = totals.get(part, 0) + 2 * out[0].numel() * layer.weight[0].numel()
             hooks.append(layer.register_forward_hook(hook))

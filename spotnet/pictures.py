@@ -8,6 +8,7 @@ __all__ = ['COLOUR_MAPS', 'VIDEO_CODES', 'overlay', 'receded', 'rgb', 'draw_boxe
 
 # %% ../nbs/84_pictures.ipynb #20740aae
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -52,14 +53,14 @@ def receded(image: np.ndarray, dim: float) -> np.ndarray:
     return cv2.addWeighted(image, 1 - dim, grey, 0.5 * dim, 0)
 
 # %% ../nbs/84_pictures.ipynb #2429a4a1
-def rgb(colour) -> tuple:
+def rgb(colour: str | tuple) -> tuple:
     "A colour by name, hex code or RGB as RGB 0 to 255."
     return tuple(round(255 * c) for c in to_rgb(colour)) if isinstance(colour, str) else tuple(colour)
 
 
 def draw_boxes(image: np.ndarray, boxes: np.ndarray,
-               colour=(255, 255, 255),  # RGB, or a name that matplotlib knows
-               texts=None,  # one for each box
+               colour: str | tuple = (255, 255, 255),  # RGB, or a name that matplotlib knows
+               texts: Iterable[str] | None = None,  # one for each box
                dashed: bool = False) -> np.ndarray:
     "A copy of the image with boxes (N, 4), and a text above each."
     image, colour, thick = image.copy(), rgb(colour), max(1, round(min(image.shape[:2]) / 300))
@@ -97,7 +98,7 @@ def same_word(word: str, count: int) -> list | None:
 
 def draw_errors(image: np.ndarray,
                 errors: Errors,  # of this frame, from `find_errors`
-                place=lambda boxes: boxes) -> np.ndarray:  # from the frame's pixels to the picture's
+                place: Callable[[np.ndarray], np.ndarray] = np.asarray) -> np.ndarray:  # from the frame's pixels to the picture's
     "A copy of the image with every detection in the colour of what became of it, and the missed objects (`COLOURS`)."
     missed = errors.objects[~errors.objects.found]
     for kind, colour in COLOURS.items():
@@ -116,7 +117,7 @@ class Window:
     height: int
 
     @classmethod
-    def of(cls, height: int, width: int, zoom: float = 1.0, centre: tuple = None, most: int = None) -> "Window":
+    def of(cls, height: int, width: int, zoom: float = 1.0, centre: tuple | None = None, most: int | None = None) -> "Window":
         """So many times magnified around a point (x, y) of the frame, within the frame. The picture is as wide as the frame,
         or with `most` as wide as that, but at most twice as wide as the frame."""
         w, h = width / zoom, height / zoom
@@ -158,7 +159,7 @@ class Layer:
     colours: str = field(default="viridis")
 
 
-def compose(image: np.ndarray, layers, window: Window, dim: float = 0.0) -> np.ndarray:
+def compose(image: np.ndarray, layers: Iterable[Layer], window: Window, dim: float = 0.0) -> np.ndarray:
     "Layers over an image (H, W, 3), in order: the picture (window.height, window.width, 3). Opacity 0 leaves a layer out."
     picture = receded(np.ascontiguousarray(window.cut(image)), dim)
     for layer in layers:
@@ -173,7 +174,7 @@ def compose(image: np.ndarray, layers, window: Window, dim: float = 0.0) -> np.n
 VIDEO_CODES = {".webm": "VP80", ".mp4": "mp4v"}  # mp4v plays in players, not in browsers
 
 
-def write_video(path, pictures, fps: float = 25) -> Path:
+def write_video(path: Path | str, pictures: Iterable[np.ndarray], fps: float = 25) -> Path:
     """Write RGB uint8 (H, W, 3) pictures of one size as a video, `.webm` (plays in browsers) or `.mp4`.
 
     ValueError for another ending, for no pictures, or for one of another size; OSError where nothing could be written."""

@@ -17,6 +17,7 @@ import torch
 from .judging import PROTOCOLS
 from .losses import L1_FORMS, LOSS_WEIGHTS
 from .model import ModelConfig, SpotNet, model_config
+from .files import check_types
 from .samples import AugmentConfig, Conventions, Samples
 from .sequences import Sequence
 
@@ -88,6 +89,7 @@ class TrainConfig:
         for name in ("input_size", "milestones"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_types(self)
         for name, choices in (("schedule", ("cosine", "step")), ("precision", ("auto", "bf16", "fp16", "fp32")),
                               ("bad_images", ("stop", "skip")), ("metric", ("AP", "AP50", "loss")), ("size_form", L1_FORMS),
                               ("protocol", (*PROTOCOLS, "coco"))):
@@ -102,6 +104,8 @@ class TrainConfig:
         for name, known in (("model", ModelConfig), ("augment", AugmentConfig), ("conventions", Conventions)):
             _check_keys(getattr(self, name), [f.name for f in fields(known)], f"field of {name}")
         _check_keys(self.loss_weights, LOSS_WEIGHTS, "loss weight")
+        check_types(AugmentConfig(**self.augment))
+        check_types(Conventions(**self.conventions))
         self.model_config  # noqa: B018 (raises where size, variant or model make no sense)
 
     @classmethod

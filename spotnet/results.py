@@ -11,7 +11,7 @@ import re
 import warnings
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from .files import DataError, check_name, write_atomic
-from .sequences import FARTHEST, line_of, read_rows
+from .sequences import FARTHEST, Sequence, line_of, read_rows
 
 # %% ../nbs/05_results.ipynb #453c74d3
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Detections:
     frames: np.ndarray  # int64 (N,): official frame numbers
     boxes: np.ndarray  # float32 (N, 4): x0, y0, x1, y1 in pixels, half-open
     scores: np.ndarray  # float32 (N,)
-    labels: np.ndarray = None  # int64 (N,): class index
+    labels: np.ndarray | None = None  # int64 (N,): class index
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_name(self.name)
         n = len(self.frames)
         for name, kind in (("frames", np.int64), ("scores", np.float32)):
@@ -41,14 +41,14 @@ class Detections:
         object.__setattr__(self, "labels", labels)
 
     @classmethod
-    def from_frames(cls, name: str, numbers, per_frame) -> "Detections":
+    def from_frames(cls, name: str, numbers: Iterable[int], per_frame: list[np.ndarray]) -> "Detections":
         "From one (M, 6) array per frame: x0, y0, x1, y1, score, class."
         rows = np.concatenate([np.zeros((0, 6), np.float32), *per_frame])
         return cls(name, np.repeat(np.asarray(numbers, np.int64), [len(p) for p in per_frame]),
                    rows[:, :4], rows[:, 4], rows[:, 5])
 
     @classmethod
-    def concatenate(cls, pieces) -> "Detections":
+    def concatenate(cls, pieces: "list[Detections]") -> "Detections":
         "Of one sequence, from pieces of it; at least one."
         columns = {k: np.concatenate([getattr(p, k) for p in pieces]) for k in ("frames", "boxes", "scores", "labels")}
         return cls(pieces[0].name, **columns)
@@ -56,7 +56,7 @@ class Detections:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, which) -> "Detections":
+    def __getitem__(self, which: slice | np.ndarray) -> "Detections":
         "Those chosen by a mask or index array."
         return Detections(self.name, self.frames[which], self.boxes[which], self.scores[which], self.labels[which])
 
@@ -80,7 +80,7 @@ _CORNERS = ("x0", "y0", "x1", "y1")
 FORMATS = ("uadetrac", "uavdt", "coco", "csv", "yolo")
 
 
-def _image_ids(sequences) -> dict:
+def _image_ids(sequences: Iterable[Sequence]) -> dict:
     "(sequence, frame number) -> COCO image id: the annotation's own, else counted from 1."
     ids, following = {}, 1
     for s in sequences:
@@ -90,10 +90,11 @@ def _image_ids(sequences) -> dict:
     return ids
 
 
-def write_detections(folder, detections, format: str = "csv", name: str = "SpotNet", sequences=None) -> list[Path]:
+def write_detections(folder: Path | str, detections: list[Detections], format: str = "csv", name: str = "SpotNet",
+                     sequences: list[Sequence] | None = None) -> list[Path]:
     "Write result files of one format (see the table) for a list of `Detections`; returns their paths. Atomic per file."
     folder = Path(folder)
-    def lines(d, first_pixel, row):
+    def lines(d: Detections, first_pixel: int, row: Callable[[int, int, str], str]) -> str:
         order = np.lexsort((-d.scores, d.frames))
         boxes = d.boxes[order].astype(np.float64)
         sides = np.hstack([boxes[:, :2] + first_pixel, boxes[:, 2:] - boxes[:, :2]]).tolist()
@@ -123,7 +124,8 @@ def write_detections(folder, detections, format: str = "csv", name: str = "SpotN
     return [write_atomic(folder / file, text) for file, text in texts.items()]
 
 
-def read_detections(path, format: str = "csv", sequences=None, repair: bool = False) -> list[Detections]:
+def read_detections(path: Path | str, format: str = "csv", sequences: list[Sequence] | None = None,
+                    repair: bool = False) -> list[Detections]:
     """Read result files of one format from a folder (or one file).
 
     Raises `DataError` naming file and line for a malformed row or a box without size; `repair` leaves boxes without size out
@@ -179,7 +181,7 @@ def _read_csv(file: Path) -> list[Detections]:
     expected = "a table that write_detections wrote: sequence, frame, x0, y0, x1, y1, score"
     needed, pieces = ("frame", *_CORNERS, "score"), defaultdict(list)
     try:
-        for table in pd.read_csv(file, dtype={"sequence": str}, chunksize=_CHUNK):
+        for table in pd.read_csv(file, dtype={"sequence": str}, chunksize=_CHUNK, index_col=False):
             if missing := {"sequence", *needed} - set(table.columns):
                 raise DataError(file, f"no column {', '.join(sorted(missing))}", expected, "Write it again.")
             numbers = table[[*needed, *({"label"} & set(table.columns))]].apply(pd.to_numeric, errors="coerce")
@@ -242,7 +244,7 @@ def _entries(file: Path) -> Iterator[dict]:
             raise ValueError(f"text behind the list: {text[done:done + 20]!r}")
 
 
-def _read_coco(file: Path, sequences: list) -> list[Detections]:
+def _read_coco(file: Path, sequences: list[Sequence]) -> list[Detections]:
     expected, remedy = "a list of image_id, category_id, bbox, score", "Check the file and the annotation."
     places, rows, number = {i: place for place, i in _image_ids(sequences).items()}, defaultdict(lambda: array("d")), -1
     try:
@@ -268,7 +270,7 @@ def _read_coco(file: Path, sequences: list) -> list[Detections]:
             for n, flat in rows.items() for a in [np.frombuffer(flat).reshape(-1, 7)]]
 
 
-def _yolo_texts(detections, sequences: dict) -> dict:
+def _yolo_texts(detections: list[Detections], sequences: dict) -> dict:
     texts = {}
     for d in detections:
         sequence = sequences[d.name]
@@ -281,7 +283,7 @@ def _yolo_texts(detections, sequences: dict) -> dict:
     return texts
 
 
-def _read_yolo(root: Path, sequence, alone: bool) -> Detections | None:
+def _read_yolo(root: Path, sequence: Sequence, alone: bool) -> Detections | None:
     "From <root>/<sequence>/, its labels/ folder, or for a single sequence <root> itself; None where no file is."
     places = [root / sequence.name, root / sequence.name / "labels", *([root, root / "labels"] if alone else [])]
     (height, width), frames, parts = sequence.size, [], [np.zeros((0, 6))]

@@ -18,14 +18,20 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 import pandas as pd
 from filelock import FileLock, Timeout
+
+if TYPE_CHECKING:
+    import ipywidgets
+    import rich.table
 
 from .engines import supervise
 from .files import DataError, read_json, read_table, write_json
@@ -60,14 +66,14 @@ def _facts(devices: str | None) -> dict:
             "commit": commit and commit + changed}
 
 
-def notebook_hash(path) -> str:
+def notebook_hash(path: Path | str) -> str:
     "Changes when the code of a notebook changes; outputs and prose do not count."
     code = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:10]
 
 
 @contextmanager
-def _hold(folder: Path, cancel: threading.Event | None):
+def _hold(folder: Path, cancel: threading.Event | None) -> Iterator[None]:
     "The lock on a run's folder; waits while somebody else has it."
     lock = FileLock(folder / ".lock")
     while True:
@@ -83,7 +89,7 @@ def _hold(folder: Path, cancel: threading.Event | None):
         lock.release()
 
 
-def is_held(folder) -> bool:
+def is_held(folder: Path | str) -> bool:
     "Whether a process works on this run now, on this or, over a network file system, another machine."
     path = Path(folder) / ".lock"
     if not path.exists():
@@ -97,7 +103,7 @@ def is_held(folder) -> bool:
     return False
 
 
-def status(folder) -> dict:
+def status(folder: Path | str) -> dict:
     "The status of a run folder; `queued` where none was written, `killed` where a run claims to go on and nobody is at it."
     folder = Path(folder)
     state = read_json(folder / "status.json", {"state": "queued"})
@@ -140,8 +146,8 @@ def _resolve(run: Run, places: dict) -> dict:
 def execute(run: Run,
             folder: Path,  # of the experiment
             places: dict,  # the folder that each ${stage} means, and ${experiment}
-            environment: dict = None,  # environment variables: devices and threads
-            cancel: threading.Event = None) -> dict:
+            environment: dict | None = None,  # environment variables: devices and threads
+            cancel: threading.Event | None = None) -> dict:
     """Execute one run in its folder, in the caller's working directory, and return its status.
 
     A run that is done already, perhaps by somebody for whom this call had to wait, is left as it is. InterruptedError if
@@ -181,7 +187,7 @@ def execute(run: Run,
     return state
 
 
-def last_error(folder) -> str:
+def last_error(folder: Path | str) -> str:
     "Why a run did not end well, in the notebook's own words, and where to look."
     folder = Path(folder)
     state, path, log = status(folder), folder / "notebook.ipynb", folder / "stdout.log"
@@ -204,7 +210,7 @@ def _tail(path: Path, size: int = 20_000) -> str:
         return file.read().decode(errors="replace")
 
 # %% ../nbs/93_runs.ipynb #4ab76c98
-def progress(folder) -> dict:
+def progress(folder: Path | str) -> dict:
     "How far a run is: `done` (0 to 1), `epoch`, `step`, `metric` (in words), `left` (seconds); None where not known."
     folder = Path(folder)
     found = dict.fromkeys(("done", "epoch", "step", "metric", "left"))
@@ -238,14 +244,14 @@ def progress(folder) -> dict:
     return found
 
 
-def _clock(seconds) -> str:
+def _clock(seconds: float | None) -> str:
     if seconds is None or seconds != seconds:
         return ""
     minutes, hours = seconds / 60, seconds / 3600
     return f"{seconds:.0f} s" if seconds < 100 else f"{minutes:.0f} min" if minutes < 100 else f"{hours:.1f} h"
 
 
-def listed_runs(folder) -> list | None:
+def listed_runs(folder: Path | str) -> list | None:
     "The runs of the grid that a folder was made from, dictionaries with id, stage and name; None where no grid is noted."
     path = Path(folder) / "grid.json"
     listed = read_json(path, {"runs": None})
@@ -259,7 +265,7 @@ def listed_runs(folder) -> list | None:
 class RunsView:
     "The runs of an experiment's folder as a table that can be drawn again: in a terminal, as a widget, as text."
 
-    def __init__(self, folder, blocked=()):
+    def __init__(self, folder: Path | str, blocked: Iterable[str] = ()) -> None:
         self.folder, self.blocked, self.ended = Path(folder), set(blocked), {}
 
     def table(self) -> pd.DataFrame:
@@ -312,7 +318,7 @@ class RunsView:
     HEADS = ("run", "id", "state", "progress", "epoch", "last", "time", "left", "memory", "attempts")
     COLOURS = {"done": "green", "running": "cyan", "failed": "red", "killed": "red", "timeout": "red", "blocked": "yellow"}
 
-    def to_rich(self, most: int = None):
+    def to_rich(self, most: int | None = None) -> "rich.table.Table":
         "A table for the terminal, the `most` rows that matter: those running first, then those that ended last."
         from rich.markup import escape
         from rich.table import Table
@@ -332,7 +338,7 @@ class RunsView:
 
     def _repr_html_(self) -> str:
         table = self.table()
-        def cell(i, text):
+        def cell(i: int, text: str) -> str:
             colour = f";color:{self.COLOURS.get(text, 'inherit')}" if self.HEADS[i] == "state" else ""
             return f'<td style="text-align:left{colour}">{html.escape(text)}</td>'
 
@@ -354,7 +360,7 @@ class RunsView:
         "Whether no run goes on and none waits."
         return not self.table().state.isin(("running", "queued")).any()
 
-    def watch(self, every: float = 2.0):
+    def watch(self, every: float = 2.0) -> "ipywidgets.VBox":
         "A widget for JupyterLab that draws itself anew every so many seconds, until nothing goes on any more."
         import ipywidgets
 
@@ -362,7 +368,7 @@ class RunsView:
         stopped = threading.Event()
         stop.on_click(lambda _: stopped.set())
 
-        def follow():
+        def follow() -> None:
             while not stopped.wait(every):
                 shown.value = self._repr_html_()
                 if self.finished():

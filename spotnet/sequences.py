@@ -15,12 +15,14 @@ import csv
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from io import BytesIO
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree.ElementTree import Element
 
 import cv2
 import defusedxml
@@ -39,11 +41,11 @@ _all_ = ["DataError"]
 class Objects:
     "The annotated objects of one frame."
     boxes: np.ndarray  # float32 (N, 4): x0, y0, x1, y1 in pixels, half-open
-    ids: np.ndarray = None  # int64 (N,): identity within the sequence; -1 where unknown
-    labels: np.ndarray = None  # int64 (N,): index into `Sequence.classes`
+    ids: np.ndarray | None = None  # int64 (N,): identity within the sequence; -1 where unknown
+    labels: np.ndarray | None = None  # int64 (N,): index into `Sequence.classes`
     extra: dict = field(default_factory=dict)  # further columns by name, each (N,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
         n = len(boxes)
         columns = {"ids": -1 if self.ids is None else self.ids, "labels": 0 if self.labels is None else self.labels}
@@ -64,7 +66,7 @@ class Objects:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, which) -> "Objects":
+    def __getitem__(self, which: slice | np.ndarray) -> "Objects":
         "The objects chosen by a mask, slice or index array."
         return Objects(self.boxes[which], self.ids[which], self.labels[which],
                        {k: v[which] for k, v in self.extra.items()})
@@ -119,7 +121,7 @@ def read_image(path: Path | str, flags: int = cv2.IMREAD_COLOR_RGB) -> np.ndarra
 class Frames:
     "Images in order, decoded on demand. `numbers` (int64) are the official frame numbers, `names` the file stems."
 
-    def __init__(self, numbers, names=None):
+    def __init__(self, numbers: Iterable[int], names: Iterable[str] | None = None) -> None:
         self.numbers = np.asarray(numbers, np.int64)
         self.names = [f"{n:06d}" for n in self.numbers] if names is None else list(names)
         for name in () if names is None else self.names:  # masks and results are files of these names
@@ -129,7 +131,7 @@ class Frames:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice | np.ndarray) -> "np.ndarray | FramesView":
         "One frame as an array, or a view on several."
         if isinstance(index, (int, np.integer)):
             return self._decode(range(len(self))[index])
@@ -151,7 +153,8 @@ class Frames:
 class FolderFrames(Frames):
     "One image file per frame. All frames must have the size of the first one decoded."
 
-    def __init__(self, paths, numbers=None, flags: int = cv2.IMREAD_COLOR_RGB):
+    def __init__(self, paths: Iterable[Path | str], numbers: Iterable[int] | None = None,
+                 flags: int = cv2.IMREAD_COLOR_RGB) -> None:
         self.paths, self.flags, self._shape = [Path(p) for p in paths], flags, None
         super().__init__(np.arange(1, len(self.paths) + 1) if numbers is None else numbers,
                          [p.stem for p in self.paths])
@@ -161,7 +164,7 @@ class FolderFrames(Frames):
                 raise DataError(self.paths[i], f"a second frame of the {what} {twice!r}", f"different {what}s in one sequence",
                                 "Rename one of them, or put it into a sequence of its own.")
 
-    def _decode(self, i):
+    def _decode(self, i: int) -> np.ndarray:
         image = read_image(self.paths[i], self.flags)
         if self._shape is None:
             self._shape = image.shape
@@ -175,7 +178,7 @@ class FolderFrames(Frames):
 class VideoFrames(Frames):
     "A video file. Reading forward decodes each frame once; a jump back, or far ahead, seeks."
 
-    def __init__(self, path, numbers=None):
+    def __init__(self, path: Path | str, numbers: Iterable[int] | None = None) -> None:
         self.path, self._capture, self._next, self._last, self._process = Path(path), None, 0, None, None
         count = int(self._open().get(cv2.CAP_PROP_FRAME_COUNT))
         numbers = np.arange(1, count + 1) if numbers is None else np.asarray(numbers)
@@ -184,7 +187,7 @@ class VideoFrames(Frames):
                             "The video was cut short, or its name states the wrong range.")
         super().__init__(numbers)
 
-    def _open(self):
+    def _open(self) -> cv2.VideoCapture:
         if self._capture is None or self._process != os.getpid():  # a forked process must not share a decoder
             if not self.path.is_file():
                 raise DataError(self.path, "no such file", "a video", "Check the path.")
@@ -203,7 +206,7 @@ class VideoFrames(Frames):
                                 f"at most {MOST_FRAMES:,} frames of {MOST_PIXELS:,} pixels", "Convert it, or cut it into pieces.")
         return self._capture
 
-    def _decode(self, i):
+    def _decode(self, i: int) -> np.ndarray:
         capture = self._open()
         if self._last is not None and i == self._next - 1:
             return self._last.copy()
@@ -221,25 +224,25 @@ class VideoFrames(Frames):
         self._next, self._last = i + 1, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         return self._last.copy()
 
-    def __getstate__(self):  # a decoder cannot travel to a worker process: each opens its own
+    def __getstate__(self) -> dict:  # a decoder cannot travel to a worker process: each opens its own
         return {**self.__dict__, "_capture": None, "_last": None}
 
 
 class ArrayFrames(Frames):
     "Frames in memory."
 
-    def __init__(self, images, numbers=None, names=None):
+    def __init__(self, images: Any, numbers: Iterable[int] | None = None, names: Iterable[str] | None = None) -> None:
         self.images = images
         super().__init__(np.arange(1, len(images) + 1) if numbers is None else numbers, names)
 
-    def _decode(self, i):
+    def _decode(self, i: int) -> np.ndarray:
         return self.images[i]
 
 
 class AbsentFrames(Frames):
     "The frames of an annotation whose images are not here: countable, not decodable."
 
-    def __init__(self, numbers, sequence: str, root):
+    def __init__(self, numbers: Iterable[int], sequence: str, root: Path | str) -> None:
         self.sequence, self.root = sequence, root
         super().__init__(numbers)
 
@@ -251,10 +254,10 @@ class AbsentFrames(Frames):
         return cls(np.arange(1, last + 1), sequence, root)
 
     @property
-    def available(self):
+    def available(self) -> bool:
         return False
 
-    def _decode(self, i):
+    def _decode(self, i: int) -> np.ndarray:
         raise DataError(f"{self.root}: frame {self.numbers[i]} of {self.sequence}", "no images for this sequence",
                         f"a folder {self.sequence}/ with frames, or {self.sequence}.mp4", "Download or unpack the images.")
 
@@ -262,15 +265,15 @@ class AbsentFrames(Frames):
 class FramesView(Frames):
     "Some frames of another `Frames`."
 
-    def __init__(self, frames, indices):
+    def __init__(self, frames: Frames, indices: np.ndarray) -> None:
         self.frames, self.indices = frames, np.asarray(indices)
         super().__init__(frames.numbers[self.indices], [frames.names[i] for i in self.indices])
 
     @property
-    def available(self):
+    def available(self) -> bool:
         return self.frames.available
 
-    def _decode(self, i):
+    def _decode(self, i: int) -> np.ndarray:
         return self.frames[int(self.indices[i])]
 
 # %% ../nbs/00_sequences.ipynb #bb772311
@@ -282,13 +285,13 @@ class Sequence:
     "One annotated video."
     name: str
     frames: Frames  # (H, W, 3) RGB, decoded on demand
-    objects: list  # one `Objects` per frame; None where the frame is not annotated
-    ignored: list = None  # one float32 (M, 4) per frame: regions that neither reward nor punish
+    objects: list[Objects | None]  # one `Objects` per frame; None where the frame is not annotated
+    ignored: list[np.ndarray] | None = None  # one float32 (M, 4) per frame: regions that neither reward nor punish
     attributes: dict = field(default_factory=dict)  # weather, camera, ...; "boxes": "derived" where we made the boxes
     classes: tuple = ("vehicle",)
-    label_images: Frames = None  # per-pixel labels in the changedetection.net code, or None
+    label_images: Frames | None = None  # per-pixel labels in the changedetection.net code, or None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_name(self.name)
         if self.ignored is None:
             object.__setattr__(self, "ignored", [NO_REGIONS] * len(self.frames))
@@ -299,7 +302,7 @@ class Sequence:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, which) -> "Sequence":
+    def __getitem__(self, which: slice | np.ndarray) -> "Sequence":
         "Some of the frames, by slice or index array, still lazy."
         if isinstance(which, (int, np.integer)):
             raise TypeError("index a sequence by slice or array; frames[i] and objects[i] give one frame")
@@ -331,9 +334,9 @@ class Sequence:
                             f"some between {first} and {last}", "Choose a range inside the sequence.")
         return chosen
 
-    def in_memory(self, scale: float = 1.0, progress=lambda frames: frames) -> "Sequence":
+    def in_memory(self, scale: float = 1.0, progress: Callable[[Frames], Iterable] = iter) -> "Sequence":
         "Every frame decoded once, in order, scaled and kept: for training, which visits frames at random."
-        def read(frames, interpolation):
+        def read(frames: Frames, interpolation: int) -> ArrayFrames:
             images = [image if scale == 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation)
                       for image in progress(frames)]
             return ArrayFrames(images, frames.numbers, frames.names)
@@ -344,7 +347,7 @@ class Sequence:
                        label_images=None if labels is None else read(labels, cv2.INTER_NEAREST))
 
 # %% ../nbs/00_sequences.ipynb #79eade00
-def read_rows(path, columns: int, names: str, separator: str = ",") -> np.ndarray:
+def read_rows(path: Path | str, columns: int, names: str, separator: str = ",") -> np.ndarray:
     "Separated numbers, float64 (N, >= columns). `names` says in words what a row holds, for the error."
     path = Path(path)
     remedy = "Correct the row; nothing was read from this file."
@@ -383,8 +386,8 @@ def _lines(path: Path | str) -> Iterator[tuple[int, str]]:
                 yield number, line.strip()
 
 
-def boxes_from_rows(rows: np.ndarray, numbers: np.ndarray, path, first_pixel: float = 0.0, column: int = 2,
-                    missing=None, **columns) -> list:
+def boxes_from_rows(rows: np.ndarray, numbers: np.ndarray, path: Path | str, first_pixel: float = 0.0, column: int = 2,
+                    missing: Objects | None = None, **columns: int) -> list[Objects | None]:
     """Objects per frame from rows whose column 0 is the frame and `column` onwards left, top, width, height.
 
     `first_pixel` is what the format calls the outer corner of the first pixel. `columns` maps a name in `Objects` or
@@ -405,7 +408,7 @@ def boxes_from_rows(rows: np.ndarray, numbers: np.ndarray, path, first_pixel: fl
     order = np.argsort(rows[:, 0], kind="stable")
     start = np.searchsorted(rows[order, 0], numbers, "left")
     end = np.searchsorted(rows[order, 0], numbers, "right")
-    def objects(i):
+    def objects(i: int) -> Objects | None:
         if start[i] == end[i]:
             return missing
         mine = order[start[i]:end[i]]
@@ -415,7 +418,7 @@ def boxes_from_rows(rows: np.ndarray, numbers: np.ndarray, path, first_pixel: fl
     return [objects(i) for i in range(len(numbers))]
 
 
-def line_of(path, row: int) -> tuple[int, str]:
+def line_of(path: Path | str, row: int) -> tuple[int, str]:
     "Number (from 1) and text of the row-th non-blank line."
     return next(islice(_lines(path), row, None))
 
@@ -454,14 +457,14 @@ VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v"}
 _CLIP = re.compile(r"^(?P<name>.+)_frames_(?P<first>\d+)_(?P<last>\d+)$")
 
 
-def _require(root, what: str) -> Path:
+def _require(root: Path | str, what: str) -> Path:
     root = Path(root)
     if not root.exists():
         raise DataError(root, "no such folder", what, "Check the path; data/README.md says where data sets go.")
     return root
 
 
-def folder_frames(folder, flags: int = cv2.IMREAD_COLOR_RGB, official: bool = True) -> FolderFrames:
+def folder_frames(folder: Path | str, flags: int = cv2.IMREAD_COLOR_RGB, official: bool = True) -> FolderFrames:
     "The images of one folder in natural order, numbered by the digits that end their names (or from 1)."
     try:
         paths = [p for p in Path(folder).iterdir() if p.suffix.lower() in IMAGES]
@@ -477,7 +480,7 @@ def folder_frames(folder, flags: int = cv2.IMREAD_COLOR_RGB, official: bool = Tr
                         flags=flags)
 
 
-def find_frames(root) -> dict:
+def find_frames(root: Path | str) -> dict:
     "Where frames lie under `root`, in one walk: {sequence name: its folder of images, or its video}."
     places, seen = {}, set()
     for folder, folders, files in os.walk(root, followlinks=True):
@@ -495,7 +498,7 @@ def find_frames(root) -> dict:
     return places
 
 
-def open_frames(place: Path):
+def open_frames(place: Path | None) -> Frames | None:
     "The frames of a folder of images or of a video, which may be a clip NAME_frames_FIRST_LAST; None for None."
     if place is None or place.is_dir():
         return place and folder_frames(place)
@@ -517,7 +520,7 @@ def published_table(name: str) -> pd.DataFrame:
 DETRAC_CLASSES = ("car", "van", "bus", "others")
 
 
-def _parse_xml(path):
+def _parse_xml(path: Path) -> Element:
     try:
         return ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, defusedxml.DefusedXmlException, OSError, ValueError) as error:
@@ -525,13 +528,13 @@ def _parse_xml(path):
                         "Unpack the annotation again.") from error
 
 
-def _read_detrac_xml(path) -> tuple[str, dict, dict, np.ndarray]:
+def _read_detrac_xml(path: Path) -> tuple[str, dict, dict, np.ndarray]:
     "Name, attributes, Objects by frame number, ignored regions (M, 4) of one UA-DETRAC XML."
     tree = _parse_xml(path)
     if tree.tag != "sequence" or "name" not in tree.attrib:
         raise DataError(path, f"an XML document <{tree.tag}>", '<sequence name="...">', "This is no UA-DETRAC annotation.")
     where = path
-    def numbers(box):
+    def numbers(box: Element) -> list[float]:
         return [float(box.attrib[k]) for k in ("left", "top", "width", "height")]
     try:
         ignored = np.array([numbers(b) for b in tree.iterfind("ignored_region/box")], np.float64).reshape(-1, 4)
@@ -561,13 +564,13 @@ def _read_detrac_xml(path) -> tuple[str, dict, dict, np.ndarray]:
     return check_name(tree.attrib["name"], f"{path}: the name"), attributes, objects, _corners(ignored, 0.5)
 
 
-def _chosen(name: str, split, names, table: pd.DataFrame) -> bool:
+def _chosen(name: str, split: str | None, names: list[str] | None, table: pd.DataFrame) -> bool:
     if names is not None and name not in names:
         return False
     return split is None or name in set(table.loc[table.split == split, "name"])
 
 
-def _read_uadetrac(root, split, names):
+def _read_uadetrac(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
     root, table = _require(root, "UA-DETRAC frames and XML annotations"), published_table("detrac_sequences")
     facts, places = table.set_index("name").to_dict("index"), find_frames(root.parent if root.is_file() else root)
     sequences = []
@@ -592,7 +595,7 @@ def _read_uadetrac(root, split, names):
     return sequences
 
 
-def _detrac_text(name, frames, texts, facts):
+def _detrac_text(name: str, frames: Frames, texts: list[Path], facts: dict) -> Sequence:
     "A UA-DETRAC sequence whose boxes stand in MOT-style text files."
     objects = [None] * len(frames)
     for text in texts:
@@ -612,7 +615,7 @@ def _detrac_text(name, frames, texts, facts):
 UAVDT_CLASSES = ("car", "truck", "bus")
 
 
-def _read_uavdt(root, split, names):
+def _read_uavdt(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
     root, table = _require(root, "UAVDT frames and the GT folder"), published_table("uavdt_sequences")
     facts, places = table.set_index("name").to_dict("index"), find_frames(root)
     sequences = []
@@ -651,7 +654,7 @@ def boxes_from_labels(label_image: np.ndarray, min_area: int = 60, closing: int 
     return np.hstack([stats[:, :2], stats[:, :2] + stats[:, 2:4]]).astype(np.float32)
 
 
-def _read_cdnet(root, split, names):
+def _read_cdnet(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
     root = _require(root, "a changedetection.net sequence, or a folder of them")
     sequences = []
     for inputs in sorted([root / "input"] if (root / "input").is_dir() else root.rglob("input")):
@@ -676,7 +679,7 @@ def _read_cdnet(root, split, names):
     return sequences
 
 # %% ../nbs/00_sequences.ipynb #09d179cd
-def _read_coco(root, split, names):
+def _read_coco(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
     root = _require(root, "a COCO json, or a folder with one")
     files = [root] if root.is_file() else sorted(root.rglob(f"*{split or ''}.json"))
     if len(files) != 1:
@@ -735,7 +738,7 @@ def _coco_objects(where: str, rows: list) -> tuple[Objects, np.ndarray]:
     return Objects(corners[~crowd], ids[~crowd], labels[~crowd]), corners[crowd]
 
 
-def _read_mot(root, split, names):
+def _read_mot(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
     root = _require(root, "MOTChallenge sequences")
     sequences = []
     for info in sorted(root.rglob("seqinfo.ini")):
@@ -763,14 +766,14 @@ def _read_mot(root, split, names):
     return sequences
 
 
-def _read_video(root, split, names):
+def _read_video(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
     root = _require(root, "a video, or a folder of videos")
     paths = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix.lower() in VIDEOS)
     return [Sequence(p.stem, frames, [None] * len(frames)) for p in paths
             if names is None or p.stem in names for frames in [VideoFrames(p)]]
 
 
-def _read_images(root, split, names):
+def _read_images(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
     root = _require(root, "a folder of images, or a folder of such folders")
     folders = sorted({p.parent for p in root.rglob("*") if p.suffix.lower() in IMAGES})
     return [Sequence(f.name, frames, [None] * len(frames)) for f in folders
@@ -781,7 +784,7 @@ SCENE_CLASSES = ("car", "van", "bus", "others")
 SCENE_COLUMNS = ("frame", "id", "label", "x0", "y0", "x1", "y1", "visible", "speed")
 
 
-def _read_scenes(root, split, names):
+def _read_scenes(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
     root = _require(root, "rendered scenes (make them with: spotnet scenes FOLDER)")
     sequences = []
     for manifest in sorted(root.rglob("scene.json")):
@@ -802,15 +805,17 @@ def _read_scenes(root, split, names):
             raise DataError(folder, f"{len(frames)} frames and {len(labels)} label images", f"{count} of each",
                             "Render the scene again.")
         try:
-            table = pd.read_csv(folder / "objects.csv", dtype=dict.fromkeys(("frame", "id", "label"), np.int64))
+            table = pd.read_csv(folder / "objects.csv", dtype=np.float64, index_col=False)
+            if tuple(table.columns) != SCENE_COLUMNS:
+                raise ValueError(f"columns {', '.join(table.columns)}")
+            if (np.abs(table) > FARTHEST).to_numpy().any() or table.isna().to_numpy().any():
+                raise ValueError("a number missing or beyond measure")
+            groups = dict(tuple(table.groupby("frame")))
+            objects = [Objects(g[["x0", "y0", "x1", "y1"]].to_numpy(), g["id"], g["label"],
+                               {"visible": g["visible"].to_numpy(), "speed": g["speed"].to_numpy()})
+                       if (g := groups.get(int(n))) is not None else Objects.empty() for n in frames.numbers]
         except (OSError, ValueError) as error:
-            raise DataError(folder / "objects.csv", f"no sound table ({error})", ",".join(SCENE_COLUMNS), remedy) from error
-        if tuple(table.columns) != SCENE_COLUMNS:
-            raise DataError(folder / "objects.csv", f"columns {', '.join(table.columns)}", ", ".join(SCENE_COLUMNS), remedy)
-        groups = dict(tuple(table.groupby("frame")))
-        objects = [Objects(g[["x0", "y0", "x1", "y1"]].to_numpy(), g["id"], g["label"],
-                           {"visible": g["visible"].to_numpy(), "speed": g["speed"].to_numpy()})
-                   if (g := groups.get(int(n))) is not None else Objects.empty() for n in frames.numbers]
+            raise DataError(folder / "objects.csv", f"no sound table ({error})", ", ".join(SCENE_COLUMNS), remedy) from error
         sequences.append(Sequence(name, frames, objects, ignored, attributes, SCENE_CLASSES, labels))
     return sequences
 
@@ -820,9 +825,9 @@ READERS = {"scenes": _read_scenes, "uadetrac": _read_uadetrac, "uavdt": _read_ua
 
 
 def load_sequences(source: str,  # one of READERS
-                   root,  # folder or file
-                   split: str = None,  # "train" or "test", where the data set knows a split
-                   names=None) -> list[Sequence]:  # only these sequences
+                   root: Path | str,  # folder or file
+                   split: str | None = None,  # "train" or "test", where the data set knows a split
+                   names: Iterable[str] | None = None) -> list[Sequence]:  # only these sequences
     """Every sequence of a data set under `root`, frames not yet decoded.
 
     Raises `DataError` for a missing or empty folder, a name that is not there, and any malformed file."""
@@ -840,7 +845,7 @@ def load_sequences(source: str,  # one of READERS
     return sequences
 
 
-def sequence_names(source: str, root) -> list[str]:
+def sequence_names(source: str, root: Path | str) -> list[str]:
     "Names of the annotated sequences under `root`, sorted; of UA-DETRAC and UAVDT without reading the annotation."
     if source == "uavdt":
         return sorted(p.name.removesuffix("_gt_whole.txt") for p in _require(root, "the GT folder").rglob("*_gt_whole.txt"))
@@ -851,7 +856,7 @@ def sequence_names(source: str, root) -> list[str]:
     return sorted(s.name for s in load_sequences(source, root))
 
 # %% ../nbs/00_sequences.ipynb #6a3a8878
-def check_sequences(sequences) -> pd.DataFrame:
+def check_sequences(sequences: Iterable[Sequence]) -> pd.DataFrame:
     "One row per sequence: counts, median object size, and findings in words. Decodes one frame of each."
     rows = []
     for s in sequences:

@@ -24,6 +24,8 @@ import torch
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from test_parity import reference_state
+
 from spotnet.checkpoints import read_run, save_run
 from spotnet.files import DataError, read_yaml
 from spotnet.grids import Grid, GridError, _example_notebook
@@ -147,7 +149,7 @@ def readers() -> dict:
     "Name -> (a sound file, what reads it)."
     torch.manual_seed(0)
     small = SpotNet(model_config("tiny", depth=1, dims=(4, 4), modules=(1, 1), stem_dim=4, feature_dim=4, segmentation_dim=4))
-    _example_notebook(HOME / "n.ipynb", "a = 1\nb = ''\nout = ''", "pass")
+    _example_notebook(HOME / "n.ipynb", "a = 1\nb = ''\nseed = 0\nout = ''", "pass")
     notebook, frames = (HOME / "n.ipynb").read_bytes(), {f"img1/{k:06d}.jpg": encoded(".jpg") for k in (1, 2, 3)}
     mot = {"s/seqinfo.ini": b"[Sequence]\nname=s\nimDir=img1\n", "s/gt/gt.txt": b"1,1,5,5,9,9,1,1,1\n3,2,5,6.5,9,9,0,1,1\n",
            **{f"s/{k}": v for k, v in frames.items()}}
@@ -156,7 +158,7 @@ def readers() -> dict:
     uavdt = {"M0101_gt_whole.txt": b"1,1,5,5,9,9,1,1,1\n2,1,5,5.5,9,9,2,1,3\n", "M0101_gt_ignore.txt": b"1,0,5,5,9,9,-1,-1,-1\n"}
     render_scenes(HOME / "rendered", [SceneConfig("a", frames=3, width=96, height=64)], progress=False)
     scene = {str(p.relative_to(HOME / "rendered" / "a")): p.read_bytes() for p in (HOME / "rendered" / "a").rglob("*.*")}
-    run, experiments = run_checkpoint(), runs()
+    run, experiments, published = run_checkpoint(), runs(), reference_state((4, 4), (1, 1), 4, 4, 1, 1)
     grey = encoded(".png", np.where(PIXELS[..., 0] > 99, 255, 0).astype(np.uint8))
 
     def one_image(data):
@@ -186,12 +188,12 @@ def readers() -> dict:
         "imported mask": (grey, in_folder("masks", "000001.png", {}, masks)),
         "grid": (GRID, lambda data: Grid.load(write("grid.yaml", data))),
         "notebook": (notebook, in_folder("grid", "n.ipynb", {"grid.yaml": GRID}, lambda place: Grid.load(place / "grid.yaml"))),
-        "training yaml": (b"recipe: quick\nsteps: 9\ninput_size: [64, 96]\nmodel: {depth: 2}\naugment: {colour: 0.1}\nema: 0.9\n",
+        "training yaml": (b"recipe: quick\nsteps: 9\ninput_size: [64, 96]\nmodel: {feature_dim: 8}\naugment: {colour: 0.1}\n",
                           lambda data: config(write("config.yaml", data))),
         "checkpoint": (saved(save_checkpoint, small), lambda data: load_checkpoint(write("a.safetensors", data))),
-        "reference weights": (saved(lambda p: torch.save({"state_dict": {"stem.0": torch.zeros(3)}}, p)),
+        "reference weights": (saved(lambda p: torch.save({"state_dict": published}, p)),
                               lambda data: read_weights(write("a.pth", data))),
-        "older reference weights": (saved(lambda p: torch.save({"a": torch.zeros(3)}, p, _use_new_zipfile_serialization=False)),
+        "older reference weights": (saved(lambda p: torch.save(published, p, _use_new_zipfile_serialization=False)),
                                     lambda data: read_weights(write("a.pth", data))),
     }
     for ending, code in ((".mp4", "mp4v"), (".webm", "VP80"), (".avi", "MJPG")):
@@ -212,7 +214,8 @@ def readers() -> dict:
 
 TOKENS = [b"", b"0", b"-1", b"1e400", b"-1e308", b"nan", b"inf", b"null", b"true", b"[]", b"{}", b'""', b"9" * 20, b"1_0",
           b"\x00", b"\xff\xfe", b"\n", b"\r\n", b",,,", b"'", b'"', b"../", b"/", b"<!--", b"]]>", b"&a;", b"*a", b"&a ",
-          b"!!python/name:os ", "é\u2028²٣".encode(), b"[" * 3000, struct.pack("<Q", 2 ** 62), struct.pack(">I", 2 ** 31 - 1), b"\xff" * 4, bytes(8)]
+          b"!!python/name:os ", "é\u2028²٣".encode(), b"[" * 3000, struct.pack("<Q", 2 ** 62),
+          struct.pack(">I", 2 ** 31 - 1), b"\xff" * 4, bytes(8)]
 SNIPPETS = st.one_of(st.sampled_from(TOKENS), st.binary(max_size=12), st.floats().map(lambda x: repr(x).encode()),
                      st.integers(-2 ** 70, 2 ** 70).map(lambda i: str(i).encode()),
                      st.text(max_size=6).map(lambda t: t.encode("utf-8", "replace")))
