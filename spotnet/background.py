@@ -137,14 +137,15 @@ class Background:
     margin: tuple = (0, 0)  # x, y pixels
     known: dict = field(default_factory=dict)  # matrices key frame -> frame of the sampled frames, by index
 
-    def locate(self, i: int, image: np.ndarray, free: np.ndarray):
+    def locate(self, i: int, image: np.ndarray, free: np.ndarray) -> np.ndarray | None:
         "The matrix of frame i, or None. It starts from the nearest sampled frame, so it does not depend on who was first."
         if i in self.known:
             return self.known[i]
         guess = self.known[min(self.known, key=lambda k: (abs(k - i), k))]
         return self.reference.locate(image, free, guess)
 
-    def view(self, image: np.ndarray, free: np.ndarray, matrix: np.ndarray = None, step=(0.0, 0.0)):
+    def view(self, image: np.ndarray, free: np.ndarray, matrix: np.ndarray = None,
+             step: tuple[float, float] | np.ndarray = (0.0, 0.0)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The empty road as frame `image` would show it, RGB uint8 (H, W, 3), its trust float32 (H, W), and its noise.
 
         `step`: how far the camera jumped (x, y pixels) since the frame before."""
@@ -159,7 +160,8 @@ class Background:
             empty = min(blurred, key=lambda e: _distance(image, e, usable))
         return relit(empty, light(image, empty, usable)), trust, noise
 
-    def evidence(self, image: np.ndarray, free: np.ndarray, matrix=None, step=(0.0, 0.0), strong: int = 25) -> np.ndarray:
+    def evidence(self, image: np.ndarray, free: np.ndarray, matrix: np.ndarray = None,
+                 step: tuple[float, float] | np.ndarray = (0.0, 0.0), strong: int = 25) -> np.ndarray:
         """Log-odds float32 (H, W) that a pixel is vehicle rather than ground, at even odds beforehand; 0: no idea.
 
         A change of `strong` grey levels in a channel counts for a vehicle unless the table is quite sure of the ground.
@@ -206,7 +208,7 @@ class _Sample:
     covered: np.ndarray = None  # bool (H, W)
     matrix: np.ndarray = None  # key frame -> this frame
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.covered = box_mask(self.objects, self.image.shape) > 0
 
 
@@ -218,9 +220,9 @@ def _known(objects: Objects | None) -> Objects:
     return Objects.empty() if objects is None else objects
 
 
-def _learn(samples: list, reference: Reference = None, margin: tuple = (0, 0), annotated: bool = True) -> Background:
+def _learn(samples: list[_Sample], reference: Reference = None, margin: tuple = (0, 0), annotated: bool = True) -> Background:
     "The background of one stretch from its sampled frames."
-    def laid(values, sample, border):
+    def laid(values: np.ndarray, sample: _Sample, border: int) -> np.ndarray:
         if reference is None:
             return values
         height, width = sample.image.shape[:2]
@@ -276,7 +278,7 @@ def _revealing(sequence: Sequence, first: int, last: int, count: int) -> list[in
     height, width = sequence.size
     small = height // 8 + 1, width // 8 + 1
 
-    def free(i):
+    def free(i: int) -> np.ndarray:
         return ~_around(_known(sequence.objects[i]).boxes / 8, small, 0, 0.5)
 
     seen, views = np.sum([free(i) for i in chosen], 0), np.stack([free(i) for i in rest])
@@ -305,7 +307,7 @@ def _unmatched(sequence: Sequence, i: int, shape: tuple) -> np.ndarray:
 class StandingBackgrounds:
     "The backgrounds of a camera on a post, stretch by stretch, each learnt when first asked for."
 
-    def __init__(self, sequence: Sequence, span: int = None, samples: int = 60, moving: bool = None):
+    def __init__(self, sequence: Sequence, span: int = None, samples: int = 60, moving: bool = None) -> None:
         self.sequence, self.samples = sequence, samples
         self.annotated = len(sequence.annotated) > 0
         span = span or (600 if self.annotated else 2400)
@@ -348,7 +350,7 @@ class StandingBackgrounds:
         mixed = cv2.convertScaleAbs(a.empty + (b.empty.astype(np.float32) - a.empty) * weight)
         return Background(mixed, trust, near.noise, near.table).evidence(image, free)
 
-    def _step(self, background, i, matrix, shape):
+    def _step(self, background: Background, i: int, matrix: np.ndarray, shape: tuple) -> tuple[float, float] | np.ndarray:
         "How far the camera jumped since the frame before: what its blur comes from."
         if i == 0:
             return 0.0, 0.0
@@ -360,7 +362,7 @@ class StandingBackgrounds:
 class FlyingBackgrounds:
     "The backgrounds of a moving camera, key frame by key frame, each learnt when first asked for."
 
-    def __init__(self, sequence: Sequence, hop: int = 36, steps: int = 12):
+    def __init__(self, sequence: Sequence, hop: int = 36, steps: int = 12) -> None:
         self.sequence, self.steps = sequence, steps
         self.annotated = len(sequence.annotated) > 0
         self.stride = self._stride()
@@ -379,7 +381,7 @@ class FlyingBackgrounds:
                 speeds.append(largest_displacement(matrix, one.image.shape) / 3)
         return int(np.clip(30 / max(speeds + [0.1]), 2, np.clip(len(self.sequence) // 12, 2, 12)))  # a short clip: denser
 
-    def _link(self, i: int, j: int):
+    def _link(self, i: int, j: int) -> np.ndarray | None:
         "The matrix from sampled frame i to its neighbour j, or None."
         one, two = self.sampled(i), self.sampled(j)
         return Reference(one.image, ~one.covered, 200).locate(two.image, ~two.covered)

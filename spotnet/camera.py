@@ -6,6 +6,8 @@
 __all__ = ['LEAST_CORNERS', 'Reference', 'largest_displacement', 'displacement', 'camera_moves', 'streak']
 
 # %% ../nbs/06_camera.ipynb #59e4d5a3
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -20,7 +22,7 @@ class Reference:
 
     `image` uint8 (H, W) or RGB (H, W, 3); `free` bool (H, W), False where something may move on its own."""
 
-    def __init__(self, image: np.ndarray, free: np.ndarray = None, corners: int = 300, cells: int = 6):
+    def __init__(self, image: np.ndarray, free: np.ndarray = None, corners: int = 300, cells: int = 6) -> None:
         self.grey = _grey(image)
         height, width = self.grey.shape
         allowed = np.zeros((height, width), np.uint8)
@@ -36,7 +38,8 @@ class Reference:
                     found.append(points.reshape(-1, 2) + np.float32([columns[0], rows[0]]))
         self.corners = np.concatenate(found) if found else np.zeros((0, 2), np.float32)
 
-    def locate(self, image: np.ndarray, free: np.ndarray = None, guess: np.ndarray = None, least: float = 0.25):
+    def locate(self, image: np.ndarray, free: np.ndarray = None, guess: np.ndarray = None,
+               least: float = 0.25) -> np.ndarray | None:
         """The 3 x 3 matrix that takes this picture's pixels to those of `image`, or None if the two do not match.
 
         `guess`: a matrix to start from; without one, displacements up to about a tenth of the width are found. A match
@@ -83,7 +86,8 @@ def displacement(matrix: np.ndarray, shape: tuple) -> np.ndarray:
     return np.array([x / w, y / w]) - centre[:2]
 
 # %% ../nbs/06_camera.ipynb #677795ac
-def camera_moves(sequence: Sequence, free=None, samples: int = 12, tolerance: float = 1.0) -> bool:
+def camera_moves(sequence: Sequence, free: Callable[[int, tuple], np.ndarray] = None, samples: int = 12,
+                 tolerance: float = 1.0) -> bool:
     """Whether the camera of a sequence moves by more than `tolerance` pixels between frames spread over it.
 
     `free(i, shape)`: bool (H, W) of frame i, False where something may move on its own; None: all free. A scene too
@@ -102,7 +106,7 @@ def camera_moves(sequence: Sequence, free=None, samples: int = 12, tolerance: fl
     return bool(moves and np.median(moves) > tolerance)
 
 # %% ../nbs/06_camera.ipynb #14c2d187
-def streak(step) -> np.ndarray:
+def streak(step: tuple[float, float] | np.ndarray) -> np.ndarray:
     "A kernel float32 that smears a picture along `step` (x, y in pixels)."
     size = int(np.ceil(np.abs(step).max())) // 2 * 2 + 3
     kernel = np.zeros((size, size), np.uint8)

@@ -7,10 +7,13 @@ __all__ = ['COUNTS', 'pixel_boxes', 'box_mask', 'mask_counts', 'mask_scores', 'm
            'figure_worst']
 
 # %% ../nbs/17_mask_quality.ipynb #64330a14
+from collections.abc import Iterable
+
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from .sequences import Objects, Sequence
 
@@ -37,7 +40,8 @@ def _outline(region: np.ndarray) -> np.ndarray:
     return region & (cv2.erode(region.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) == 0)
 
 
-def mask_counts(sequence: Sequence, masks, within=None, tolerance: int = 2) -> pd.DataFrame:
+def mask_counts(sequence: Sequence, masks: Iterable[np.ndarray], within: list[Objects] = None,
+                tolerance: int = 2) -> pd.DataFrame:
     """Pixels hit, falsely marked and missed in every annotated frame, and the same for outlines; index: frame number.
 
     `masks`: one uint8 (H, W) per frame. `within`: one `Objects` per frame, only the pixels of their boxes are judged.
@@ -60,11 +64,11 @@ def mask_counts(sequence: Sequence, masks, within=None, tolerance: int = 2) -> p
     return pd.DataFrame.from_dict(rows, orient="index", columns=COUNTS)
 
 
-def mask_scores(counts: pd.DataFrame) -> dict:
+def mask_scores(counts: pd.DataFrame) -> dict[str, float]:
     "precision, recall, f (F-measure), iou, boundary_f and the number of frames, from `mask_counts`; NaN where undefined."
     n = {name: int(counts[name].sum()) for name in COUNTS}
 
-    def share(part, whole):
+    def share(part: float, whole: float) -> float:
         return part / whole if whole else float("nan")
 
     hit, false, missed = n["hit"], n["false"], n["missed"]
@@ -75,12 +79,12 @@ def mask_scores(counts: pd.DataFrame) -> dict:
             "boundary_f": share(2 * exact * complete, exact + complete), "frames": len(counts)}
 
 
-def mask_quality(sequence: Sequence, masks, within=None) -> dict:
+def mask_quality(sequence: Sequence, masks: Iterable[np.ndarray], within: list[Objects] = None) -> dict[str, float]:
     "`mask_scores` of masks uint8 (H, W), one per frame, against the label images. Frames without annotation are not judged."
     return mask_scores(mask_counts(sequence, masks, within))
 
 # %% ../nbs/17_mask_quality.ipynb #3dd8c108
-def mask_agreement(sequence: Sequence, masks, objects=None) -> dict:
+def mask_agreement(sequence: Sequence, masks: Iterable[np.ndarray], objects: list[Objects] = None) -> dict[str, float]:
     """`outside`: share of mask pixels in no annotated box; `filled`: share of the boxes in the mask; frames judged.
 
     For masks uint8 (H, W) that were not cut. `objects`: one `Objects` per frame whose boxes count for `filled`; None: all.
@@ -110,7 +114,7 @@ def draw_errors(image: np.ndarray, labels: np.ndarray, mask: np.ndarray, objects
     return view
 
 
-def figure_worst(sequence: Sequence, masks: dict, frames: int = 3):
+def figure_worst(sequence: Sequence, masks: dict[str, list[np.ndarray]], frames: int = 3) -> Figure:
     "A figure: a row per method of `masks` ({name: list of masks}), its `frames` frames of lowest F, worst first."
     figure, axes = plt.subplots(len(masks), frames, figsize=(3.2 * frames, 2.0 * len(masks)), squeeze=False)
     row_of = {int(n): i for i, n in enumerate(sequence.numbers)}

@@ -6,6 +6,7 @@
 __all__ = ['MEASURES', 'pixel_counts', 'measures', 'evaluate_masks']
 
 # %% ../nbs/72_mask_scores.ipynb #f6aba4f0
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -25,19 +26,19 @@ def pixel_counts(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
                      np.count_nonzero(~found & still), np.count_nonzero(found & (labels == 50))], np.int64)
 
 
-def measures(counts) -> dict:
+def measures(counts: Iterable[int]) -> dict[str, float]:
     """CDnet's seven measures, and `shadow`, the share of the false positives that lie on hard shadow.
 
     All are shares but pwc (wrong pixels), which is in percent. NaN where a measure is undefined."""
     tp, fp, fn, tn, shadow = (float(c) for c in counts)
-    def share(part, whole):
+    def share(part: float, whole: float) -> float:
         return part / whole if whole else float("nan")
     return {"recall": share(tp, tp + fn), "specificity": share(tn, tn + fp), "fpr": share(fp, fp + tn), "fnr": share(fn, tp + fn),
             "pwc": 100 * share(fn + fp, tp + fp + fn + tn), "f": share(2 * tp, 2 * tp + fp + fn), "precision": share(tp, tp + fp),
             "shadow": share(shadow, fp)}
 
 
-def _masks_of(masks, sequence: Sequence, alone: bool):
+def _masks_of(masks: Path | str | dict[str, Iterable[np.ndarray]], sequence: Sequence, alone: bool) -> Iterator[np.ndarray]:
     "The masks of a sequence's annotated frames, one by one."
     if isinstance(masks, dict):
         if sequence.name not in masks:
@@ -53,7 +54,7 @@ def _masks_of(masks, sequence: Sequence, alone: bool):
         yield read_image(folder / f"{sequence.frames.names[i]}.png", cv2.IMREAD_GRAYSCALE)
 
 
-def evaluate_masks(sequences, masks) -> pd.DataFrame:
+def evaluate_masks(sequences: list[Sequence], masks: Path | str | dict[str, Iterable[np.ndarray]]) -> pd.DataFrame:
     """CDnet's measures: a row per sequence, per category (mean of its sequences) and overall (mean of the categories).
 
     `masks` is a folder as `write_masks` makes it (for a single sequence also the folder of its masks), or a dict: sequence
