@@ -37,6 +37,7 @@ COUNTS = ["hit", "false", "missed", "edge_hit", "edge_false", "edge_found", "edg
 
 
 def _outline(region: np.ndarray) -> np.ndarray:
+    "The pixels of a region bool (H, W) that touch what is not in it; the image border is no outline."
     return region & (cv2.erode(region.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) == 0)
 
 
@@ -44,8 +45,9 @@ def mask_counts(sequence: Sequence, masks: Iterable[np.ndarray], within: list[Ob
                 tolerance: int = 2) -> pd.DataFrame:
     """Pixels hit, falsely marked and missed in every annotated frame, and the same for outlines; index: frame number.
 
-    `masks`: one uint8 (H, W) per frame. `within`: one `Objects` per frame, only the pixels of their boxes are judged.
-    Outlines meet if they are at most `tolerance` pixels apart. ValueError for a sequence without label images."""
+    `masks`: one uint8 (H, W) per frame, above 127 is vehicle. `within`: one `Objects` per frame, only the pixels of their
+    boxes are judged. Outlines meet if they are at most `tolerance` pixels apart. ValueError for a sequence without label
+    images, or if there are more or fewer masks than frames."""
     if sequence.label_images is None:
         raise ValueError(f"sequence {sequence.name} has no label images; quality needs a labelled data set (scenes, cdnet)")
     rows, kernel = {}, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * tolerance + 1, 2 * tolerance + 1))
@@ -80,15 +82,17 @@ def mask_scores(counts: pd.DataFrame) -> dict[str, float]:
 
 
 def mask_quality(sequence: Sequence, masks: Iterable[np.ndarray], within: list[Objects] = None) -> dict[str, float]:
-    "`mask_scores` of masks uint8 (H, W), one per frame, against the label images. Frames without annotation are not judged."
+    """`mask_scores` of masks uint8 (H, W), one per frame, against the label images. Frames without annotation are not judged.
+
+    `within` and errors: see `mask_counts`."""
     return mask_scores(mask_counts(sequence, masks, within))
 
 # %% ../nbs/17_mask_quality.ipynb #3dd8c108
 def mask_agreement(sequence: Sequence, masks: Iterable[np.ndarray], objects: list[Objects] = None) -> dict[str, float]:
-    """`outside`: share of mask pixels in no annotated box; `filled`: share of the boxes in the mask; frames judged.
+    """`outside`: share of mask pixels in no annotated box; `filled`: share of the boxes in the mask; `frames` judged.
 
     For masks uint8 (H, W) that were not cut. `objects`: one `Objects` per frame whose boxes count for `filled`; None: all.
-    Ignored regions are left out of both."""
+    Ignored regions are left out of both. NaN where there are no such pixels."""
     inside = total = filled = area = frames = 0
     for i, (mask, known, ignored) in enumerate(zip(masks, sequence.objects, sequence.ignored, strict=True)):
         if known is None:
@@ -115,7 +119,7 @@ def draw_errors(image: np.ndarray, labels: np.ndarray, mask: np.ndarray, objects
 
 
 def figure_worst(sequence: Sequence, masks: dict[str, list[np.ndarray]], frames: int = 3) -> Figure:
-    "A figure: a row per method of `masks` ({name: list of masks}), its `frames` frames of lowest F, worst first."
+    "A figure: a row per method of `masks` ({name: one mask per frame}), its `frames` frames of lowest F, worst first."
     figure, axes = plt.subplots(len(masks), frames, figsize=(3.2 * frames, 2.0 * len(masks)), squeeze=False)
     row_of = {int(n): i for i, n in enumerate(sequence.numbers)}
     for line, (name, made) in zip(axes, masks.items()):

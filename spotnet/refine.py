@@ -18,8 +18,9 @@ from .sequences import Objects, Sequence
 def grabcut(sequence: Sequence, masks: Iterable[np.ndarray], rounds: int = 1, core: int = 2) -> Iterator[np.ndarray]:
     """Masks uint8 (H, W) whose outlines follow the colours of their frames, box by box; outside the boxes unchanged.
 
-    `core`: what lies at least this many pixels inside the given mask stays vehicle. Boxes under 8 pixels, and boxes that
-    are all vehicle or all ground, are left as they are."""
+    `masks`: one per frame, uint8 (H, W), 0 or 255. `rounds`: iterations of GrabCut; `core`: what lies more than this many
+    pixels inside the given mask stays vehicle. Boxes less than 8 pixels wide or high, and boxes that are all vehicle or
+    all ground, are left as they are. ValueError if there are more or fewer masks than frames."""
     for image, mask, objects in zip(sequence.frames, masks, sequence.objects, strict=True):
         refined = mask.copy()
         boxes = pixel_boxes(np.zeros((0, 4)) if objects is None else objects.boxes, mask.shape)
@@ -95,10 +96,11 @@ def tracks(sequence: Sequence, masks: Iterable[np.ndarray], around: int = 12) ->
 
     Reads the given masks to their end before the first one comes out; they are kept as PNG, some kilobytes a frame.
     `around`: frames before and after a stop that vote; all those on one side weigh twice what the stop itself does.
-    ValueError if no object of the sequence has an identity."""
+    ValueError if no object of the sequence has an identity, or if there are more or fewer masks than frames."""
     if not any(o is not None and (o.ids >= 0).any() for o in sequence.objects):
         raise ValueError(f"sequence {sequence.name} has no identities; tracks needs them (uadetrac, uavdt, mot, scenes)")
-    packed = [cv2.imencode(".png", m, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1] for m in masks]
+    packed = [cv2.imencode(".png", m, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+              for m, _ in zip(masks, sequence.objects, strict=True)]
     when, votes = stops(sequence), {}
 
     def votes_of(i: int) -> Iterator[tuple[int, int, float, bool]]:
