@@ -38,7 +38,8 @@ class Outcome:
     error: BaseException | None  # what the function raised
     stopped: str | None  # "timeout" or "interrupted" where the supervisor ended it
     seconds: float
-    memory: int  # bytes: most that it and its descendants held together, seen twice a second, shared pages counted once
+    memory: int  # bytes: most that it and its descendants held together, seen twice a second, shared pages counted once;
+    # 0 where it was over before the first look
 
 
 _MAIN = threading.Lock()
@@ -83,6 +84,7 @@ def _end_tree(processes: Iterable[psutil.Process]) -> None:
 
 
 def _end_with_parent() -> None:
+    "A thread of the new process: when the one that started it is gone, so is this one with all its descendants."
     multiprocessing.parent_process().join()
     _end_tree(psutil.Process().children())
     os.kill(os.getpid(), signal.SIGKILL)
@@ -162,8 +164,8 @@ def supervise(function: Callable,  # of a module, not of the script that was sta
             if ours in ready:
                 try:
                     message = ours.recv_bytes()
-                except EOFError:
-                    message = b""  # it ended without an answer
+                except (EOFError, OSError):
+                    message = b""  # it ended without an answer, or in the middle of it
             if process.sentinel in ready:
                 break
             try:
@@ -182,7 +184,7 @@ def supervise(function: Callable,  # of a module, not of the script that was sta
         if message is None and ours.poll():
             try:
                 message = ours.recv_bytes()
-            except EOFError:
+            except (EOFError, OSError):
                 message = b""
         ours.close()
     value, error = pickle.loads(message) if message else (None, None)
@@ -192,14 +194,17 @@ def supervise(function: Callable,  # of a module, not of the script that was sta
 def call(function: Callable, *args, environment: dict[str, str] = None, cancel: threading.Event = None) -> Any:
     """What a function returns, called in a supervised process; what it raises is raised here.
 
-    ChildProcessError where the process was killed, InterruptedError where `cancel` ended it."""
+    ChildProcessError where the process was killed or ended itself without an answer, InterruptedError where `cancel` ended it."""
     outcome = supervise(function, *args, environment=environment, cancel=cancel)
     if outcome.error is not None:
         raise outcome.error
+    name = getattr(function, "__name__", repr(function))  # a partial function has none
     if outcome.stopped:
-        raise InterruptedError(f"{function.__name__} was cancelled")
+        raise InterruptedError(f"{name} was cancelled")
+    if outcome.code > 0:
+        raise ChildProcessError(f"the process of {name} ended with exit code {outcome.code} and no answer")
     if outcome.code:
-        raise ChildProcessError(f"the process of {function.__name__} was killed (signal {-outcome.code}) after "
+        raise ChildProcessError(f"the process of {name} was killed (signal {-outcome.code}) after "
                                 f"{outcome.seconds:.0f} s with {outcome.memory / 1e9:.1f} GB; if memory ran out, use fewer "
                                 "workers and call again")
     return outcome.value
@@ -230,6 +235,7 @@ class _Devices:
         self.free, self.changed = dict.fromkeys(ids, 1.0), threading.Condition()
 
     def find(self, amount: float) -> list[str] | None:
+        "Devices that have so much left, or None."
         if amount < 1:  # the fullest one that has room, so that whole ones stay whole
             room = [(share, i) for i, share in self.free.items() if share > amount - 1e-6]
             return [min(room)[1]] if room else None
@@ -238,6 +244,7 @@ class _Devices:
 
     @contextmanager
     def take(self, amount: float, cancel: threading.Event) -> Iterator[list[str]]:
+        "Waits for so many, and holds them; InterruptedError once `cancel` is set."
         if not amount:
             yield []
             return
@@ -366,7 +373,7 @@ class RayEngine:
 
 
 def start_engine(workers: int = None, gpus: float = None, ray: str = None, retries: int = 3) -> LocalEngine | RayEngine:
-    "The engine of the options `--workers`, `--gpus-per-run` and `--ray`."
+    "The engine of the options `--workers`, `--gpus-per-run` and `--ray`; ValueError for the first together with the last."
     if ray and workers:
         raise ValueError("--workers is for one machine; on a cluster, Ray starts as many tasks as its GPUs and cores hold")
     return RayEngine(ray, gpus, retries) if ray else LocalEngine(workers, gpus)
@@ -374,7 +381,9 @@ def start_engine(workers: int = None, gpus: float = None, ray: str = None, retri
 
 def in_processes(function: Callable,  # of a module; arguments and result can be pickled
                  jobs: Iterable[tuple],  # its arguments, one tuple for each call
-                 workers: int = None, gpus: float = 0, ray: str = None,
+                 workers: int = None,  # processes at a time, on this machine
+                 gpus: float = 0,  # GPUs for each, a part of one or a whole number
+                 ray: str = None,  # a cluster instead: address of its head node, "auto" or "local"
                  meanwhile: Callable[[], object] = None,  # called twice a second
                  ) -> Iterator[tuple[int, Any]]:
     """Call a function for each job in a process of its own; yields (position of the job, result) as they end.

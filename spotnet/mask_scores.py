@@ -29,8 +29,10 @@ def pixel_counts(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def measures(counts: Iterable[int]) -> dict[str, float]:
     """CDnet's seven measures, and `shadow`, the share of the false positives that lie on hard shadow.
 
-    All are shares but pwc (wrong pixels), which is in percent. NaN where a measure is undefined."""
+    `counts`: sums of `pixel_counts`. All are shares but pwc (percentage of wrong classifications), which is in percent. NaN
+    where a measure is undefined."""
     tp, fp, fn, tn, shadow = (float(c) for c in counts)
+
     def share(part: float, whole: float) -> float:
         return part / whole if whole else float("nan")
     return {"recall": share(tp, tp + fn), "specificity": share(tn, tn + fp), "fpr": share(fp, fp + tn), "fnr": share(fn, tp + fn),
@@ -59,8 +61,8 @@ def evaluate_masks(sequences: list[Sequence], masks: Path | str | dict[str, Iter
 
     `masks` is a folder as `write_masks` makes it (for a single sequence also the folder of its masks), or a dict: sequence
     name -> one mask per frame. Masks are uint8 (H, W), 255 foreground, and needed for the annotated frames, which are
-    those of the temporal region of interest. Raises DataError for a mask that is missing or of another size, ValueError
-    for a sequence without label images."""
+    those of the temporal region of interest. A measure that is undefined for a sequence is left out of the means. Raises
+    DataError for a mask that is missing or of another size, ValueError for a sequence without label images or masks."""
     rows = []
     for s in sequences:
         if s.label_images is None:

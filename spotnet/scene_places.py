@@ -34,22 +34,22 @@ class Quad:
 @dataclass(frozen=True)
 class Ball:
     "A round mass of leaves."
-    centre: np.ndarray
+    centre: np.ndarray  # (3,) metres
     radius: float  # metres
-    sprite: np.ndarray  # (n, n, 4) uint8
+    sprite: np.ndarray  # (n, n, 4) uint8: RGB, already lit, and 255 where there are leaves
 
 
 @dataclass(frozen=True)
 class Prop:
     "A vehicle as decoration: never annotated."
     vehicle: Vehicle
-    pose: tuple
+    pose: tuple  # x, y, z in metres, heading in radians
 
 
 @dataclass(frozen=True)
 class Item:
     "Something that stands somewhere, drawn as a whole."
-    x: float
+    x: float  # its place on the ground, metres
     y: float
     parts: list  # of Quad, Ball and Prop, in the order of drawing
 
@@ -81,10 +81,11 @@ class Lane:
 
     @cached_property
     def along(self) -> np.ndarray:
+        "How far along the lane each point is (N,), metres."
         return np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(self.points, axis=0), axis=1))])
 
     def pose(self, distance: float) -> tuple[float, float, float]:
-        "x, y, heading at a distance along the lane."
+        "x, y in metres and heading in radians (from the y axis towards -x) at a distance in metres along the lane."
         ahead = distance + np.array([0.0, 1.0])
         x, y = (np.interp(ahead, self.along, self.points[:, k]) for k in (0, 1))
         if ahead[1] > self.along[-1]:
@@ -106,6 +107,8 @@ class Layout:
         gap = self.lanes_each_way * LANE + 4.5
         middle = self.crossing or rng.uniform(27, 36)
         self.stops = (middle - gap, middle + gap) if self.crossing else (middle - 2.5, middle + 2.5)
+        # x beside the middle of the road, z, the y that is looked at, how far beside the road's middle (metres), focal length
+        # in frame widths; of a drone: height in metres, yaw and pitch in radians
         self.camera = dict(x=rng.uniform(3, self.half + 5) * rng.choice([-1, 1]), z=rng.uniform(8.0, 11.5),
                            target=rng.uniform(27, 37), aim=rng.uniform(-2, 2), focal=rng.uniform(0.95, 1.2),
                            height=rng.uniform(46, 62), yaw=rng.uniform(-0.5, 0.5),
@@ -319,8 +322,6 @@ def furnish(layout: Layout, light: Light) -> tuple[list[Item], list[tuple]]:
     items.append(Item(x, y, [_upright(x, y + 0.05, 0.14, 0, 3.9, post), board]))
     return items, lamps
 
-
-
 # %% ../nbs/08_scene_places.ipynb #2bee35d3
 def to_texels(points: np.ndarray | list) -> np.ndarray:
     "World x, y (..., 2) to pixels of the ground texture."
@@ -454,7 +455,9 @@ class Backdrop:
 
 def draw_backdrop(view: View, light: Light, ground: np.ndarray, lit: np.ndarray, items: list[Item], sharp: float,
                   rng: np.random.Generator = None) -> Backdrop:
-    "The ground at `sharp` times the canvas' resolution; with `rng`, haze and a sky."
+    """What `view` shows of `paint_ground`'s `ground` and `lit` and `furnish`'s `items`.
+
+    The ground is drawn at `sharp` times the canvas' resolution and averaged down; with `rng` there is haze and a sky."""
     width, height = view.size
     texel = np.array([[1 / TEXEL, 0, 0.5 / TEXEL + WORLD[0]], [0, 1 / TEXEL, 0.5 / TEXEL + WORLD[1]], [0, 0, 1]])
     finer = np.array([[sharp, 0, (sharp - 1) / 2], [0, sharp, (sharp - 1) / 2], [0, 0, 1]])
@@ -542,7 +545,7 @@ def _stretch(texture: np.ndarray, corners: np.ndarray, size: tuple[int, int]) ->
 
 
 def hazed(image: np.ndarray, light: Light, distance: float) -> np.ndarray:
-    "An image through so many metres of haze."
+    "An image RGB uint8 (H, W, 3) through so many metres of haze."
     fade = 1 - np.exp(-light.haze * distance)
     return image if fade < 0.01 else cv2.addWeighted(image, 1 - fade, np.full_like(image, light.sky), fade, 0)
 

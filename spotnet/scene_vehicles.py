@@ -74,6 +74,7 @@ class Light:
         return np.array(self.ambient) * (0.78 + 0.22 * normals[:, 2:]) + facing
 
 
+# the fields of `Light` up to `noise`, in their order
 LIGHTS = {"sunny": ((0.50, 0.55, 0.64), 0.98, (205, 219, 232), (104, 152, 208), 0.0008, 2.0),
           "cloudy": ((0.86, 0.87, 0.89), 0.0, (206, 209, 212), (160, 166, 174), 0.0022, 2.6),
           "rainy": ((0.64, 0.67, 0.70), 0.0, (168, 173, 177), (132, 138, 145), 0.0065, 3.2),
@@ -171,7 +172,7 @@ class Model:
         self.face(points, colour, False, inside, layer)
 
     def sides(self, points: list[tuple], half: float, colour: str, layer: int = 0, top_half: float = None) -> None:
-        "The same panel (y, z) on both sides, at half width `half` (and `top_half` at its top)."
+        "The same panel, given by its corners (y, z), on both sides, at half width `half` (and `top_half` at its top)."
         points = np.array(points, float)
         z = points[:, 1]
         share = (z - z.min()) / max(np.ptp(z), 1e-6)
@@ -180,6 +181,7 @@ class Model:
             self.face(np.column_stack([side * (width + 0.01), points]), colour, False, np.array([0, *points.mean(0)]), layer)
 
     def wheels(self, places: Iterable[float], half: float, radius: float) -> None:
+        "A pair of wheels for each y of `places`, on the sides at half width `half`."
         turn = np.arange(8) * np.pi / 4 + np.pi / 8
         for y in places:
             for r, colour in ((radius, "tyre"), (0.55 * radius, "hub")):
@@ -199,6 +201,7 @@ class Model:
                       "plate", False, inside, 0)
 
     def done(self) -> "Model":
+        "The model itself, its faces stacked into arrays, for drawing."
         points, normals, colours, solids, layers = zip(*self.faces)
         self.points, self.normals, self.colours = np.array(points), np.array(normals), np.array(colours)
         self.solids, self.layers = np.array(solids), np.array(layers)
@@ -284,7 +287,9 @@ def _motorbike() -> Model:
 MODELS = {"saloon": _car(4.5, (-0.40, -0.24, 0.04, 0.25)), "hatchback": _car(3.9, (-0.49, -0.40, 0.06, 0.27), 1.5),
           "suv": _car(4.6, (-0.47, -0.40, 0.06, 0.24), 1.66), "van": _van(), "bus": _bus(), "truck": _truck(),
           "motorbike": _motorbike()}
+# shares of the traffic
 SHARES = {"saloon": 0.32, "hatchback": 0.20, "suv": 0.17, "van": 0.12, "bus": 0.06, "truck": 0.08, "motorbike": 0.05}
+# RGB 0..255, as often as they occur here
 PAINTS = ((232, 232, 230), (232, 232, 230), (196, 199, 202), (150, 154, 158), (98, 102, 108), (46, 48, 52), (46, 48, 52),
           (150, 34, 34), (38, 66, 128), (62, 92, 140), (118, 92, 66), (46, 84, 62), (214, 184, 66))
 
@@ -331,8 +336,7 @@ def draw_vehicle(view: View, light: Light, vehicle: Vehicle, pose: tuple, brakin
 
     `pose` is x, y, z in metres and the heading in radians from the y axis towards -x.
     Returns None if it is not in the picture, else (patch (h, w, 3) uint8, mask (h, w) uint8 0/255, (left, top) in canvas
-    pixels, depth in metres, canvas places [(x, y, "head" or "tail")] of
-    the lamps that look at the camera)."""
+    pixels, depth in metres, lamps that look at the camera: [(x, y, "head" or "tail")] in canvas pixels)."""
     model, (x, y, z, heading) = MODELS[vehicle.kind], pose
     c, s = np.cos(heading), np.sin(heading)
     turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

@@ -31,7 +31,7 @@ _all_ = ["SceneConfig"]
 # %% ../nbs/10_scenes.ipynb #c8a324c4
 def drive(config: SceneConfig, layout: Layout) -> tuple[dict[int, Vehicle], list[list[tuple]]]:
     """All traffic of a scene, computed once: vehicles by id, and for every frame a list of
-    (id, x, y, heading, speed in m/s, braking)."""
+    (id, x, y, heading, speed, braking): metres, radians from the y axis towards -x, m/s."""
     rng, dt = scene_rng(config.seed, 7), 1 / config.fps
     vehicles, moments = {}, []
 
@@ -39,7 +39,7 @@ def drive(config: SceneConfig, layout: Layout) -> tuple[dict[int, Vehicle], list
         kind = kind or rng.choice(list(SHARES), p=np.array(list(SHARES.values())) / sum(SHARES.values()))
         vehicle = Vehicle(len(vehicles) + 1, str(kind), PAINTS[rng.integers(len(PAINTS))])
         vehicles[vehicle.id] = vehicle
-        return vehicle, MODELS[vehicle.kind].size[1] / 2
+        return vehicle, MODELS[vehicle.kind].size[1] / 2  # and half its length
 
     parked = [(new(rng.choice(["saloon", "hatchback", "suv", "van"]))[0].id, *p, 0.0, False) for p in layout.parked]
     red = (-1e9, rng.uniform(60, 70)) if rng.random() < 0.6 else (rng.uniform(4, 14), 1e9)  # frames
@@ -51,7 +51,7 @@ def drive(config: SceneConfig, layout: Layout) -> tuple[dict[int, Vehicle], list
             queue.append([vehicle, half, s, liked, liked * rng.uniform(0.9, 1.1), 0.0])
             s -= half + 9 + rng.exponential(16 / config.density)
         lanes.append((lane, queue, liked))
-    for step in range(-int(16 * config.fps), config.frames):
+    for step in range(-int(16 * config.fps), config.frames):  # 16 s before the first frame, so that queues have formed
         moment = list(parked)
         for lane, queue, liked in lanes:
             closed = red[0] <= step < red[1] if lane.main else not red[0] + 2.5 / dt <= step < red[1] - 3 / dt
@@ -122,14 +122,17 @@ class Scene:
 
     @cached_property
     def layout(self) -> Layout:
+        "The place."
         return Layout(self.config.layout, self.config.camera == "drone")
 
     @cached_property
     def light(self) -> Light:
+        "The weather, and where the sun stands."
         return scene_light(self.config)
 
     @cached_property
     def place(self) -> tuple[tuple[np.ndarray, np.ndarray, list[Item]], list[tuple]]:
+        "((ground, where the sun falls on it, what stands there), street lamps): see `paint_ground` and `furnish`."
         items, lamps = furnish(self.layout, self.light)
         ground, lit = paint_ground(self.layout, self.light, items)
         if self.config.camera == "drone":  # from above, the haze before the ground is nearly the same everywhere
@@ -139,10 +142,12 @@ class Scene:
 
     @cached_property
     def traffic(self) -> tuple[dict[int, Vehicle], list[list[tuple]]]:
+        "What `drive` returns."
         return drive(self.config, self.layout)
 
     @cached_property
     def path(self) -> np.ndarray:
+        "What `shake` returns; zeros where the camera does not shake."
         return shake(self.config) if self.config.camera == "shaking" else np.zeros((self.config.frames, 3))
 
     def _standing_view(self, margin: int = 0) -> View:
@@ -217,7 +222,8 @@ class Scene:
         return np.array(out, np.float32).reshape(-1, 4)
 
     def compose(self, i: int) -> tuple[np.ndarray, np.ndarray, Objects, tuple]:
-        "Canvas, label image, objects and shining lamps of frame i, before rain and sensor."
+        """Canvas (twice the frame's resolution), label image (H, W), objects of frame i, before rain and sensor; and what
+        shines at night: (view, drawn vehicles, their visible lamps)."""
         if self._composed[0] != i:
             self._composed = i, self._compose(i)
             self._known[i] = self._composed[1][2]
@@ -343,9 +349,11 @@ class Scene:
         return cv2.imdecode(np.frombuffer(self.jpeg(i), np.uint8), cv2.IMREAD_COLOR_RGB)
 
     def label(self, i: int) -> np.ndarray:
+        "Label image of frame i, uint8 (H, W): VEHICLE, SHADOW or 0."
         return self.compose(i)[1].copy()
 
     def objects(self, i: int) -> Objects:
+        "Annotated objects of frame i."
         return self._known[i] if i in self._known else self.compose(i)[2]
 
     @cached_property
@@ -514,7 +522,9 @@ def _complete(folder: Path, config: SceneConfig) -> bool:
 
 
 def write_scene(config: SceneConfig, out: Path | str, tick: Callable[[], object] = lambda: None) -> None:
-    "Render one scene to `out/name`, replacing what an earlier run left there. `tick` is called after every frame."
+    """Render one scene to `out/name`, replacing what an earlier run left there. `tick` is called after every frame.
+
+    ValueError if there is anything else in that folder."""
     folder, sequence = Path(out) / config.name, render_scene(config)
     if folder.exists():
         ours = ("frames", "labels", "objects.csv", "scene.json", "scene.json.part")
@@ -545,7 +555,9 @@ def render_scenes(out: Path | str,  # folder; each scene gets a folder of its ow
                   configs: Iterable[SceneConfig] = None,  # default_scenes() by default
                   workers: int = 1,  # processes
                   progress: bool = True) -> list[Sequence]:  # whether to show a progress bar
-    "Render scenes to disk, those that are not there yet, and load them."
+    """Render scenes to disk, those that are not there yet, and load them.
+
+    ValueError for names that are empty or occur twice, and from `write_scene`."""
     out, configs = Path(out), default_scenes() if configs is None else list(configs)
     names = [c.name for c in configs]
     if len(set(names)) < len(names) or not all(names):
