@@ -131,5 +131,5 @@ def figure_worst(sequence: Sequence, masks: dict[str, list[np.ndarray]], frames:
             ax.set_title(f"{name}, frame {number}: F {f:.2f}", fontsize=7)
         for ax in line:
             ax.axis("off")
-    figure.tight_layout(pad=0.4)
+    figure.tight_layout(pad=0.4, h_pad=1.2)
     return figure
