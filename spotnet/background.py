@@ -256,7 +256,7 @@ def _learn(samples: list[_Sample], reference: Reference = None, margin: tuple = 
     for s in samples[::max(1, len(samples) // 40)]:
         seen, trust, _ = background.view(s.image, ~s.covered, s.matrix)
         boxes, shape, kinds = s.objects.boxes, trust.shape, change_bins(s.image, seen)
-        counted = (trust > 0.99) & (box_mask(Objects(s.ignored), shape) == 0)
+        counted = (trust > 0.99) & ~_around(s.ignored, shape, 0, 0)
         inside = _around(boxes, shape, 0, 0)
         ring = _around(boxes, shape, 0.25, 5) & ~_around(boxes, shape, 0, 1)
         for row, region in zip(counts, (inside, ring, ~_around(boxes, shape, 1, 20))):

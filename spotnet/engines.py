@@ -281,7 +281,7 @@ class LocalEngine:
             raise ValueError(f"{workers} workers with {self.gpus:g} GPU each; this machine has {len(ids)}: use at most {places} "
                              "workers, or let tasks share a GPU with fewer --gpus-per-run")
         share = max(1, (os.cpu_count() or 1) // self.workers)
-        self.threads = int(os.environ.get("OMP_NUM_THREADS", share)) if self.workers > 1 else None
+        self.threads = int(os.environ.get("OMP_NUM_THREADS") or share) if self.workers > 1 else None
         self.pool = ThreadPoolExecutor(self.workers)
 
     def check(self, gpus: float) -> None:

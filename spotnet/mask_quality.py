@@ -25,10 +25,13 @@ def pixel_boxes(boxes: np.ndarray, shape: tuple) -> np.ndarray:
 
 def box_mask(objects: Objects | None, shape: tuple) -> np.ndarray:
     "uint8 (H, W): 255 inside the boxes of a frame, nowhere in a frame that is not annotated (None). `shape` is (H, W)."
+    return _painted(np.zeros((0, 4)) if objects is None else objects.boxes, shape)
+
+
+def _painted(boxes: np.ndarray, shape: tuple) -> np.ndarray:
+    "uint8 (H, W): 255 inside boxes or regions (N, 4), which may be empty."
     mask = np.zeros(shape[:2], np.uint8)
-    if objects is None:
-        return mask
-    for x0, y0, x1, y1 in pixel_boxes(objects.boxes, mask.shape):
+    for x0, y0, x1, y1 in pixel_boxes(boxes, mask.shape):
         mask[y0:y1, x0:x1] = 255
     return mask
 
@@ -97,7 +100,7 @@ def mask_agreement(sequence: Sequence, masks: Iterable[np.ndarray], objects: lis
     for i, (mask, known, ignored) in enumerate(zip(masks, sequence.objects, sequence.ignored, strict=True)):
         if known is None:
             continue
-        counts = box_mask(Objects(ignored), mask.shape) == 0
+        counts = _painted(ignored, mask.shape) == 0
         found = (mask > 127) & counts
         asked = (box_mask(known if objects is None else objects[i], mask.shape) > 0) & counts
         inside += np.count_nonzero(found & (box_mask(known, mask.shape) > 0))

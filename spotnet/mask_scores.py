@@ -62,7 +62,10 @@ def evaluate_masks(sequences: list[Sequence], masks: Path | str | dict[str, Iter
     `masks` is a folder as `write_masks` makes it (for a single sequence also the folder of its masks), or a dict: sequence
     name -> one mask per frame. Masks are uint8 (H, W), 255 foreground, and needed for the annotated frames, which are
     those of the temporal region of interest. A measure that is undefined for a sequence is left out of the means. Raises
-    DataError for a mask that is missing or of another size, ValueError for a sequence without label images or masks."""
+    DataError for a mask that is missing or of another size, ValueError for no sequences at all and for one without label
+    images or masks."""
+    if not len(sequences):
+        raise ValueError("no sequences, so there are no masks to judge")
     rows = []
     for s in sequences:
         if s.label_images is None:
@@ -71,8 +74,8 @@ def evaluate_masks(sequences: list[Sequence], masks: Path | str | dict[str, Iter
         for i, mask in zip(s.annotated.tolist(), _masks_of(masks, s, len(sequences) == 1), strict=True):
             labels = s.label_images[i]
             if mask.shape != labels.shape:
-                raise DataError(f"mask of {s.name}, frame {s.numbers[i]}", f"{mask.shape[1]}x{mask.shape[0]}",
-                                f"its labels' size, {labels.shape[1]}x{labels.shape[0]}", "Make the masks from these frames.")
+                raise DataError(f"mask of {s.name}, frame {s.numbers[i]}", f"shape {mask.shape}",
+                                f"that of its labels, {labels.shape}", "Make the masks from these frames.")
             counts += pixel_counts(mask, labels)
         rows.append({"category": s.attributes.get("category", ""), "sequence": s.name, **measures(counts),
                      "frames": len(s.annotated)})
