@@ -359,6 +359,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'spotnet.maps.as_gate': ('maps.html#as_gate', 'spotnet/maps.py'),
                               'spotnet.maps.changes': ('maps.html#changes', 'spotnet/maps.py')},
             'spotnet.mask_quality': { 'spotnet.mask_quality._outline': ('mask_quality.html#_outline', 'spotnet/mask_quality.py'),
+                                      'spotnet.mask_quality._painted': ('mask_quality.html#_painted', 'spotnet/mask_quality.py'),
                                       'spotnet.mask_quality.box_mask': ('mask_quality.html#box_mask', 'spotnet/mask_quality.py'),
                                       'spotnet.mask_quality.draw_errors': ('mask_quality.html#draw_errors', 'spotnet/mask_quality.py'),
                                       'spotnet.mask_quality.figure_worst': ('mask_quality.html#figure_worst', 'spotnet/mask_quality.py'),

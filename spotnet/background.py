@@ -20,7 +20,7 @@ from .sequences import Objects, Sequence
 
 # %% ../nbs/18_background.ipynb #4a1b9d7c
 def masked_quantile(images: np.ndarray, covered: np.ndarray, q: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """The quantile uint8 (H, W, C) of images uint8 (N, H, W, C) over the frames where `covered` bool (N, H, W) is False.
+    """The `q`-quantile uint8 (H, W, C) of images uint8 (N, H, W, C) over the frames where `covered` bool (N, H, W) is False.
 
     Also bool (H, W): pixels that are covered in every frame; there the plain quantile stands."""
     count = len(images)
@@ -29,7 +29,7 @@ def masked_quantile(images: np.ndarray, covered: np.ndarray, q: float = 0.5) -> 
     for rows in np.array_split(np.arange(images.shape[1]), max(1, images[0].size // 80_000)):  # strips bound the memory
         strip = np.s_[rows[0]:rows[-1] + 1]
         values, holes = images[:, strip].copy(), covered[:, strip] & ~unseen[strip]
-        filled = np.zeros(holes.shape[1:], np.uint8)
+        filled = np.zeros(holes.shape[1:], np.uint16)
         for value, hole in zip(values, holes):
             if hole.any():
                 value[hole] = filler[filled[hole]][:, None]
@@ -52,7 +52,7 @@ def light(image: np.ndarray, empty: np.ndarray, free: np.ndarray, step: int = 10
 
 
 def relit(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    "RGB uint8 (H, W, 3) with each channel multiplied by its factor."
+    "RGB uint8 (H, W, 3) with each channel multiplied by its factor; the very image where all are within 0.4 % of 1."
     if np.abs(factors - 1).max() < 0.004:
         return image
     table = np.clip(np.round(np.arange(256)[:, None] * factors), 0, 255).astype(np.uint8)
@@ -63,7 +63,7 @@ BINS = 33, 13, 13  # brightness ratio, red - green, blue - green
 
 
 def _bins(value: np.ndarray, scale: float, top: float, count: int) -> np.ndarray:
-    "Bin numbers 0 .. count - 1, the middle one for 0; width grows from `scale` on, `top` falls into the last."
+    "Bin numbers 0 .. count - 1, the middle one for 0; their width grows from `scale` on, `top` falls into the last."
     half = count // 2
     return np.clip(np.round(np.arcsinh(value / scale) / np.arcsinh(top / scale) * half), -half, half) + half
 
@@ -137,17 +137,21 @@ class Background:
     margin: tuple = (0, 0)  # x, y pixels
     known: dict = field(default_factory=dict)  # matrices key frame -> frame of the sampled frames, by index
 
-    def locate(self, i: int, image: np.ndarray, free: np.ndarray):
-        "The matrix of frame i, or None. It starts from the nearest sampled frame, so it does not depend on who was first."
+    def locate(self, i: int, image: np.ndarray, free: np.ndarray) -> np.ndarray | None:
+        """The 3 x 3 matrix from the key frame's pixels to those of frame i, or None if they do not match.
+
+        It starts from the nearest sampled frame, so it does not depend on which frames were asked for before."""
         if i in self.known:
             return self.known[i]
         guess = self.known[min(self.known, key=lambda k: (abs(k - i), k))]
         return self.reference.locate(image, free, guess)
 
-    def view(self, image: np.ndarray, free: np.ndarray, matrix: np.ndarray = None, step=(0.0, 0.0)):
-        """The empty road as frame `image` would show it, RGB uint8 (H, W, 3), its trust float32 (H, W), and its noise.
+    def view(self, image: np.ndarray, free: np.ndarray, matrix: np.ndarray = None,
+             step: tuple[float, float] | np.ndarray = (0.0, 0.0)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The empty road as frame `image` would show it: RGB uint8 (H, W, 3), trust float32 (H, W), noise uint8 (H, W).
 
-        `step`: how far the camera jumped (x, y pixels) since the frame before."""
+        `free`: bool (H, W), False in boxes; `matrix`: what `locate` returned; `step`: how far the camera jumped (x, y
+        pixels) since the frame before."""
         empty, trust, noise = self.empty, self.trust, self.noise
         if matrix is not None:
             size = image.shape[1::-1]
@@ -159,11 +163,13 @@ class Background:
             empty = min(blurred, key=lambda e: _distance(image, e, usable))
         return relit(empty, light(image, empty, usable)), trust, noise
 
-    def evidence(self, image: np.ndarray, free: np.ndarray, matrix=None, step=(0.0, 0.0), strong: int = 25) -> np.ndarray:
+    def evidence(self, image: np.ndarray, free: np.ndarray, matrix: np.ndarray = None,
+                 step: tuple[float, float] | np.ndarray = (0.0, 0.0), strong: int = 25) -> np.ndarray:
         """Log-odds float32 (H, W) that a pixel is vehicle rather than ground, at even odds beforehand; 0: no idea.
 
-        A change of `strong` grey levels in a channel counts for a vehicle unless the table is quite sure of the ground.
-        Without a table, what exceeds NO_TABLE levels and the pixel's own noise is a vehicle."""
+        A change of more than `strong` grey levels in a channel counts for a vehicle unless the table is quite sure of the
+        ground. Without a table these are no log-odds but grey levels: by how much the change exceeds NO_TABLE and the
+        pixel's own noise; above 0 is a vehicle. The other arguments are those of `view`."""
         empty, trust, noise = self.view(image, free, matrix, step)
         red, green, blue = cv2.split(cv2.absdiff(image, empty))
         change = cv2.max(cv2.max(red, green), blue)
@@ -185,6 +191,7 @@ def _distance(image: np.ndarray, empty: np.ndarray, usable: np.ndarray) -> float
 
 
 def _margin(margin: tuple) -> np.ndarray:
+    "The matrix from the key frame to the same picture with a margin (x, y pixels) around it."
     return np.array([[1, 0, margin[0]], [0, 1, margin[1]], [0, 0, 1.0]])
 
 
@@ -206,7 +213,7 @@ class _Sample:
     covered: np.ndarray = None  # bool (H, W)
     matrix: np.ndarray = None  # key frame -> this frame
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.covered = box_mask(self.objects, self.image.shape) > 0
 
 
@@ -218,9 +225,9 @@ def _known(objects: Objects | None) -> Objects:
     return Objects.empty() if objects is None else objects
 
 
-def _learn(samples: list, reference: Reference = None, margin: tuple = (0, 0), annotated: bool = True) -> Background:
+def _learn(samples: list[_Sample], reference: Reference = None, margin: tuple = (0, 0), annotated: bool = True) -> Background:
     "The background of one stretch from its sampled frames."
-    def laid(values, sample, border):
+    def laid(values: np.ndarray, sample: _Sample, border: int) -> np.ndarray:
         if reference is None:
             return values
         height, width = sample.image.shape[:2]
@@ -232,7 +239,7 @@ def _learn(samples: list, reference: Reference = None, margin: tuple = (0, 0), a
     few = slice(None, None, max(1, len(samples) // 9))
     rough, _ = masked_quantile(images[few], covered[few])
     for image, holes in zip(images, covered):
-        image[:] = relit(image, 1 / light(image, rough, ~holes))
+        image[:] = relit(image, 1 / np.maximum(light(image, rough, ~holes), 1e-3))  # a black frame has no light at all
     empty, unseen = masked_quantile(images, covered)
     trust = np.ones(unseen.shape, np.float32)
     if unseen.any():
@@ -249,7 +256,7 @@ def _learn(samples: list, reference: Reference = None, margin: tuple = (0, 0), a
     for s in samples[::max(1, len(samples) // 40)]:
         seen, trust, _ = background.view(s.image, ~s.covered, s.matrix)
         boxes, shape, kinds = s.objects.boxes, trust.shape, change_bins(s.image, seen)
-        counted = (trust > 0.99) & (box_mask(Objects(s.ignored), shape) == 0)
+        counted = (trust > 0.99) & ~_around(s.ignored, shape, 0, 0)
         inside = _around(boxes, shape, 0, 0)
         ring = _around(boxes, shape, 0.25, 5) & ~_around(boxes, shape, 0, 1)
         for row, region in zip(counts, (inside, ring, ~_around(boxes, shape, 1, 20))):
@@ -276,7 +283,7 @@ def _revealing(sequence: Sequence, first: int, last: int, count: int) -> list[in
     height, width = sequence.size
     small = height // 8 + 1, width // 8 + 1
 
-    def free(i):
+    def free(i: int) -> np.ndarray:
         return ~_around(_known(sequence.objects[i]).boxes / 8, small, 0, 0.5)
 
     seen, views = np.sum([free(i) for i in chosen], 0), np.stack([free(i) for i in rest])
@@ -305,12 +312,16 @@ def _unmatched(sequence: Sequence, i: int, shape: tuple) -> np.ndarray:
 class StandingBackgrounds:
     "The backgrounds of a camera on a post, stretch by stretch, each learnt when first asked for."
 
-    def __init__(self, sequence: Sequence, span: int = None, samples: int = 60, moving: bool = None):
+    def __init__(self, sequence: Sequence,
+                 span: int = None,  # frames of a stretch; None: 600, without annotation 2400
+                 samples: int = 60,  # frames that a stretch is learnt from
+                 moving: bool = None,  # whether the camera shakes; None: `camera_moves` finds out
+                 ) -> None:
         self.sequence, self.samples = sequence, samples
         self.annotated = len(sequence.annotated) > 0
         span = span or (600 if self.annotated else 2400)
         self.moving = camera_moves(sequence, lambda i, shape: _free(sequence, i, shape)) if moving is None else moving
-        count = max(1, -(-2 * len(sequence) // span) - 1)  # half a stretch apart; the last one may be longer
+        count = max(1, -(-2 * len(sequence) // span) - 1)  # half a stretch apart; the last one may be shorter
         starts = [k * span // 2 for k in range(count)]
         self.stretches = [(s, s + span) for s in starts[:-1]] + [(starts[-1], len(sequence))]
         self.centres = [(a + min(b, len(sequence))) / 2 for a, b in self.stretches]
@@ -348,8 +359,8 @@ class StandingBackgrounds:
         mixed = cv2.convertScaleAbs(a.empty + (b.empty.astype(np.float32) - a.empty) * weight)
         return Background(mixed, trust, near.noise, near.table).evidence(image, free)
 
-    def _step(self, background, i, matrix, shape):
-        "How far the camera jumped since the frame before: what its blur comes from."
+    def _step(self, background: Background, i: int, matrix: np.ndarray, shape: tuple) -> tuple[float, float] | np.ndarray:
+        "How far the camera jumped since the frame before (x, y pixels): what its blur comes from."
         if i == 0:
             return 0.0, 0.0
         before = self.sequence.frames[i - 1]
@@ -360,7 +371,10 @@ class StandingBackgrounds:
 class FlyingBackgrounds:
     "The backgrounds of a moving camera, key frame by key frame, each learnt when first asked for."
 
-    def __init__(self, sequence: Sequence, hop: int = 36, steps: int = 12):
+    def __init__(self, sequence: Sequence,
+                 hop: int = 36,  # frames that share a key frame, about
+                 steps: int = 12,  # how far samples reach to either side of it, in steps of 2 to 12 frames
+                 ) -> None:
         self.sequence, self.steps = sequence, steps
         self.annotated = len(sequence.annotated) > 0
         self.stride = self._stride()
@@ -379,7 +393,7 @@ class FlyingBackgrounds:
                 speeds.append(largest_displacement(matrix, one.image.shape) / 3)
         return int(np.clip(30 / max(speeds + [0.1]), 2, np.clip(len(self.sequence) // 12, 2, 12)))  # a short clip: denser
 
-    def _link(self, i: int, j: int):
+    def _link(self, i: int, j: int) -> np.ndarray | None:
         "The matrix from sampled frame i to its neighbour j, or None."
         one, two = self.sampled(i), self.sampled(j)
         return Reference(one.image, ~one.covered, 200).locate(two.image, ~two.covered)

@@ -6,6 +6,8 @@
 __all__ = ['LEAST_CORNERS', 'Reference', 'largest_displacement', 'displacement', 'camera_moves', 'streak']
 
 # %% ../nbs/06_camera.ipynb #59e4d5a3
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -18,9 +20,10 @@ LEAST_CORNERS = 12  # fewer do not carry a homography of 8 unknowns
 class Reference:
     """A picture in which others are located: its grey values and its corners outside the boxes.
 
-    `image` uint8 (H, W) or RGB (H, W, 3); `free` bool (H, W), False where something may move on its own."""
+    `image` uint8 (H, W) or RGB (H, W, 3), at least `cells` pixels wide and high; `free` bool (H, W), False where something
+    may move on its own. About `corners` corners are sought, the same number in each of `cells` x `cells` parts."""
 
-    def __init__(self, image: np.ndarray, free: np.ndarray = None, corners: int = 300, cells: int = 6):
+    def __init__(self, image: np.ndarray, free: np.ndarray = None, corners: int = 300, cells: int = 6) -> None:
         self.grey = _grey(image)
         height, width = self.grey.shape
         allowed = np.zeros((height, width), np.uint8)
@@ -36,11 +39,13 @@ class Reference:
                     found.append(points.reshape(-1, 2) + np.float32([columns[0], rows[0]]))
         self.corners = np.concatenate(found) if found else np.zeros((0, 2), np.float32)
 
-    def locate(self, image: np.ndarray, free: np.ndarray = None, guess: np.ndarray = None, least: float = 0.25):
+    def locate(self, image: np.ndarray, free: np.ndarray = None, guess: np.ndarray = None,
+               least: float = 0.25) -> np.ndarray | None:
         """The 3 x 3 matrix that takes this picture's pixels to those of `image`, or None if the two do not match.
 
-        `guess`: a matrix to start from; without one, displacements up to about a tenth of the width are found. A match
-        needs a share `least` of the corners to agree within 1 pixel."""
+        `image`: of this picture's size; `free` as above, in `image`. `guess`: a matrix to start from; without one,
+        displacements up to about a tenth of the width are found. A match needs at least LEAST_CORNERS corners that could be
+        followed, and a share `least` of them to agree within 1 pixel."""
         height, width = self.grey.shape
         there = _grey(image)
         if guess is not None:  # laid over this picture first: corners are recognised only at about their own turn and size
@@ -83,11 +88,13 @@ def displacement(matrix: np.ndarray, shape: tuple) -> np.ndarray:
     return np.array([x / w, y / w]) - centre[:2]
 
 # %% ../nbs/06_camera.ipynb #677795ac
-def camera_moves(sequence: Sequence, free=None, samples: int = 12, tolerance: float = 1.0) -> bool:
+def camera_moves(sequence: Sequence, free: Callable[[int, tuple], np.ndarray] = None, samples: int = 12,
+                 tolerance: float = 1.0) -> bool:
     """Whether the camera of a sequence moves by more than `tolerance` pixels between frames spread over it.
 
-    `free(i, shape)`: bool (H, W) of frame i, False where something may move on its own; None: all free. A scene too
-    dark or too empty to tell counts as fixed."""
+    `free(i, shape)`: bool (H, W) of frame i, False where something may move on its own; None: all free. Frames are sought
+    in the first one: a scene too dark or too empty to tell counts as fixed, and so does a flight that leaves the ground of
+    its first frame at once."""
     chosen = np.unique(np.linspace(0, len(sequence) - 1, min(samples, len(sequence))).astype(int))
     reference, moves = None, []
     for i in map(int, chosen):
@@ -102,8 +109,8 @@ def camera_moves(sequence: Sequence, free=None, samples: int = 12, tolerance: fl
     return bool(moves and np.median(moves) > tolerance)
 
 # %% ../nbs/06_camera.ipynb #14c2d187
-def streak(step) -> np.ndarray:
-    "A kernel float32 that smears a picture along `step` (x, y in pixels)."
+def streak(step: tuple[float, float] | np.ndarray) -> np.ndarray:
+    "A square kernel float32, of sum 1, that smears a picture along `step` (x, y in pixels)."
     size = int(np.ceil(np.abs(step).max())) // 2 * 2 + 3
     kernel = np.zeros((size, size), np.uint8)
     middle, half = (size - 1) / 2, np.asarray(step) / 2

@@ -17,12 +17,15 @@ import threading
 import time
 import traceback
 import types
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -35,14 +38,15 @@ class Outcome:
     error: BaseException | None  # what the function raised
     stopped: str | None  # "timeout" or "interrupted" where the supervisor ended it
     seconds: float
-    memory: int  # bytes: most that it and its descendants held together, seen twice a second, shared pages counted once
+    memory: int  # bytes: most that it and its descendants held together, seen twice a second, shared pages counted once;
+    # 0 where it was over before the first look
 
 
 _MAIN = threading.Lock()
 
 
 @contextmanager
-def _without_main():
+def _without_main() -> Iterator[None]:
     """Start processes without the caller's script, which they would run again up to its `if __name__ == "__main__":`, and
     beyond where there is none. They find what they need in modules."""
     with _MAIN:
@@ -54,7 +58,7 @@ def _without_main():
             sys.modules["__main__"] = main
 
 
-def _context(modules: list):
+def _context(modules: list[str]) -> BaseContext:
     "How processes are started; what the first caller names is imported once for all that follow."
     if sys.platform != "linux":  # elsewhere system libraries do not stand a fork, not even of a quiet process
         return multiprocessing.get_context("spawn")
@@ -63,7 +67,7 @@ def _context(modules: list):
     return context
 
 
-def _end_tree(processes) -> None:
+def _end_tree(processes: Iterable[psutil.Process]) -> None:
     "Kill these processes and their descendants, and wait until they are gone."
     found = {}
     for p in processes:
@@ -80,12 +84,13 @@ def _end_tree(processes) -> None:
 
 
 def _end_with_parent() -> None:
+    "A thread of the new process: when the one that started it is gone, so is this one with all its descendants."
     multiprocessing.parent_process().join()
     _end_tree(psutil.Process().children())
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _in_process(pipe, function, args, environment, log) -> None:
+def _in_process(pipe: Connection, function: Callable, args: tuple, environment: dict[str, str], log: str | None) -> None:
     "What runs in the new process."
     if hasattr(os, "setsid"):
         os.setsid()  # a Ctrl-C in the terminal is the supervisor's to handle
@@ -119,7 +124,7 @@ def _in_process(pipe, function, args, environment, log) -> None:
     os._exit(code)  # threads and exit handlers of libraries cannot hold it back; all that counts is sent
 
 
-def _memory(processes) -> int:
+def _memory(processes: Iterable[psutil.Process]) -> int:
     "Bytes of these processes, pages that they share counted once (where the system tells)."
     total = 0
     for p in processes:
@@ -131,12 +136,12 @@ def _memory(processes) -> int:
     return total
 
 
-def supervise(function,  # of a module, not of the script that was started; arguments and result can be pickled
-              *args, environment: dict = None,  # environment variables, added in the process
+def supervise(function: Callable,  # of a module, not of the script that was started; arguments and result can be pickled
+              *args, environment: dict[str, str] = None,  # environment variables, added in the process
               log: Path = None,  # file to which its output is appended; None: where ours goes
               timeout: float = None,  # seconds
               cancel: threading.Event = None,  # set by another thread to end it
-              preload=(),  # modules that the function imports, to be imported once for all processes
+              preload: Iterable[str] = (),  # modules that the function imports, to be imported once for all processes
               ) -> Outcome:
     """Call a function in a process of its own and wait for its end, whatever that is.
 
@@ -159,8 +164,8 @@ def supervise(function,  # of a module, not of the script that was started; argu
             if ours in ready:
                 try:
                     message = ours.recv_bytes()
-                except EOFError:
-                    message = b""  # it ended without an answer
+                except (EOFError, OSError):
+                    message = b""  # it ended without an answer, or in the middle of it
             if process.sentinel in ready:
                 break
             try:
@@ -179,24 +184,27 @@ def supervise(function,  # of a module, not of the script that was started; argu
         if message is None and ours.poll():
             try:
                 message = ours.recv_bytes()
-            except EOFError:
+            except (EOFError, OSError):
                 message = b""
         ours.close()
     value, error = pickle.loads(message) if message else (None, None)
     return Outcome(process.exitcode, value, error, stopped, time.monotonic() - started, most)
 
 # %% ../nbs/03_engines.ipynb #9382bbc7
-def call(function, *args, environment: dict = None, cancel: threading.Event = None):
+def call(function: Callable, *args, environment: dict[str, str] = None, cancel: threading.Event = None) -> Any:
     """What a function returns, called in a supervised process; what it raises is raised here.
 
-    ChildProcessError where the process was killed, InterruptedError where `cancel` ended it."""
+    ChildProcessError where the process was killed or ended itself without an answer, InterruptedError where `cancel` ended it."""
     outcome = supervise(function, *args, environment=environment, cancel=cancel)
     if outcome.error is not None:
         raise outcome.error
+    name = getattr(function, "__name__", repr(function))  # a partial function has none
     if outcome.stopped:
-        raise InterruptedError(f"{function.__name__} was cancelled")
+        raise InterruptedError(f"{name} was cancelled")
+    if outcome.code > 0:
+        raise ChildProcessError(f"the process of {name} ended with exit code {outcome.code} and no answer")
     if outcome.code:
-        raise ChildProcessError(f"the process of {function.__name__} was killed (signal {-outcome.code}) after "
+        raise ChildProcessError(f"the process of {name} was killed (signal {-outcome.code}) after "
                                 f"{outcome.seconds:.0f} s with {outcome.memory / 1e9:.1f} GB; if memory ran out, use fewer "
                                 "workers and call again")
     return outcome.value
@@ -215,7 +223,7 @@ def visible_gpus() -> list[str]:
     return asked.stdout.split() if asked.returncode == 0 else []
 
 
-def thread_limits(threads: int) -> dict:
+def thread_limits(threads: int) -> dict[str, str]:
     "Environment variables that hold numerical libraries to so many threads."
     return {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
@@ -223,10 +231,11 @@ def thread_limits(threads: int) -> dict:
 class _Devices:
     "GPUs, taken whole or in parts."
 
-    def __init__(self, ids):
+    def __init__(self, ids: Iterable[str]) -> None:
         self.free, self.changed = dict.fromkeys(ids, 1.0), threading.Condition()
 
-    def find(self, amount: float) -> list | None:
+    def find(self, amount: float) -> list[str] | None:
+        "Devices that have so much left, or None."
         if amount < 1:  # the fullest one that has room, so that whole ones stay whole
             room = [(share, i) for i, share in self.free.items() if share > amount - 1e-6]
             return [min(room)[1]] if room else None
@@ -234,7 +243,8 @@ class _Devices:
         return whole[:int(amount)] if len(whole) >= amount else None
 
     @contextmanager
-    def take(self, amount: float, cancel: threading.Event):
+    def take(self, amount: float, cancel: threading.Event) -> Iterator[list[str]]:
+        "Waits for so many, and holds them; InterruptedError once `cancel` is set."
         if not amount:
             yield []
             return
@@ -261,7 +271,7 @@ class LocalEngine:
     waits for what runs; leaving it by an exception ends what runs."""
     name = "local"
 
-    def __init__(self, workers: int = None, gpus: float = None):
+    def __init__(self, workers: int = None, gpus: float = None) -> None:
         ids = visible_gpus()
         self.devices, self.gpus, self.cancel = _Devices(ids), float(bool(ids)) if gpus is None else gpus, threading.Event()
         self.check(self.gpus)
@@ -271,7 +281,7 @@ class LocalEngine:
             raise ValueError(f"{workers} workers with {self.gpus:g} GPU each; this machine has {len(ids)}: use at most {places} "
                              "workers, or let tasks share a GPU with fewer --gpus-per-run")
         share = max(1, (os.cpu_count() or 1) // self.workers)
-        self.threads = int(os.environ.get("OMP_NUM_THREADS", share)) if self.workers > 1 else None
+        self.threads = int(os.environ.get("OMP_NUM_THREADS") or share) if self.workers > 1 else None
         self.pool = ThreadPoolExecutor(self.workers)
 
     def check(self, gpus: float) -> None:
@@ -280,7 +290,7 @@ class LocalEngine:
             raise ValueError(f"{gpus:g} GPUs are asked for a task; expected a part of one or a whole number up to "
                              f"{len(self.devices.free)}, which this machine has. --gpus-per-run 0 runs on the CPU")
 
-    def submit(self, function, *args, gpus: float = None, cpus: float = None, memory: float = None) -> Future:
+    def submit(self, function: Callable, *args, gpus: float = None, cpus: float = None, memory: float = None) -> Future:
         """Call `function(*args, environment=..., cancel=...)` when it is a task's turn; both are for `supervise`.
 
         `cpus` and `memory` (GB) are for clusters; here the number of workers decides."""
@@ -288,7 +298,7 @@ class LocalEngine:
         self.check(amount)
         return self.pool.submit(self._run, function, args, amount)
 
-    def _run(self, function, args, amount):
+    def _run(self, function: Callable, args: tuple, amount: float) -> Any:
         with self.devices.take(amount, self.cancel) as chosen:
             if self.cancel.is_set():
                 raise InterruptedError("cancelled before it began")
@@ -296,16 +306,16 @@ class LocalEngine:
             seen = {"CUDA_VISIBLE_DEVICES": ",".join(chosen)} if self.devices.free else {}
             return function(*args, environment=limits | seen, cancel=self.cancel)
 
-    def __enter__(self):
+    def __enter__(self) -> "LocalEngine":
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
         if kind is not None:
             self.cancel.set()
         self.pool.shutdown(cancel_futures=kind is not None)
 
 # %% ../nbs/03_engines.ipynb #5ca0e169
-def _on_cluster(function, args, gpus, threads, folder):
+def _on_cluster(function: Callable, args: tuple, gpus: float, threads: int, folder: str) -> Any:
     "What a Ray worker does: a new process for each task, which sees the devices that Ray gave it."
     os.chdir(folder)
     limits = thread_limits(threads)
@@ -320,7 +330,7 @@ class RayEngine:
     ConnectionError where no cluster answers."""
     name = "ray"
 
-    def __init__(self, address: str = "auto", gpus: float = None, retries: int = 3):
+    def __init__(self, address: str = "auto", gpus: float = None, retries: int = 3) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
@@ -343,7 +353,7 @@ class RayEngine:
             raise ValueError(f"{gpus:g} GPUs are asked for a task; the largest machine of the cluster has {most:g}. "
                              "--gpus-per-run 0 runs on CPUs")
 
-    def submit(self, function, *args, gpus: float = None, cpus: float = 1, memory: float = None) -> Future:
+    def submit(self, function: Callable, *args, gpus: float = None, cpus: float = 1, memory: float = None) -> Future:
         "Call `function(*args, environment=..., cancel=None)` on the cluster; `memory` in GB."
         amount = self.gpus if gpus is None else gpus
         self.check(amount)
@@ -352,28 +362,30 @@ class RayEngine:
         self.running.append(self.task.options(**wish).remote(function, args, amount, max(1, int(cpus or 1)), os.getcwd()))
         return self.running[-1].future()
 
-    def __enter__(self):
+    def __enter__(self) -> "RayEngine":
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
         if kind is not None:
             for task in self.running:
                 self.ray.cancel(task)  # a KeyboardInterrupt in the task, which ends its process
         self.ray.wait(self.running, num_returns=len(self.running), timeout=None if kind is None else 20)
 
 
-def start_engine(workers: int = None, gpus: float = None, ray: str = None, retries: int = 3):
-    "The engine of the options `--workers`, `--gpus-per-run` and `--ray`."
+def start_engine(workers: int = None, gpus: float = None, ray: str = None, retries: int = 3) -> LocalEngine | RayEngine:
+    "The engine of the options `--workers`, `--gpus-per-run` and `--ray`; ValueError for the first together with the last."
     if ray and workers:
         raise ValueError("--workers is for one machine; on a cluster, Ray starts as many tasks as its GPUs and cores hold")
     return RayEngine(ray, gpus, retries) if ray else LocalEngine(workers, gpus)
 
 
-def in_processes(function,  # of a module; arguments and result can be pickled
-                 jobs,  # its arguments, one tuple for each call
-                 workers: int = None, gpus: float = 0, ray: str = None,
-                 meanwhile=None,  # called twice a second
-                 ):
+def in_processes(function: Callable,  # of a module; arguments and result can be pickled
+                 jobs: Iterable[tuple],  # its arguments, one tuple for each call
+                 workers: int = None,  # processes at a time, on this machine
+                 gpus: float = 0,  # GPUs for each, a part of one or a whole number
+                 ray: str = None,  # a cluster instead: address of its head node, "auto" or "local"
+                 meanwhile: Callable[[], object] = None,  # called twice a second
+                 ) -> Iterator[tuple[int, Any]]:
     """Call a function for each job in a process of its own; yields (position of the job, result) as they end.
 
     The first error ends what runs, and is raised."""

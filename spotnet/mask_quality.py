@@ -7,10 +7,13 @@ __all__ = ['COUNTS', 'pixel_boxes', 'box_mask', 'mask_counts', 'mask_scores', 'm
            'figure_worst']
 
 # %% ../nbs/17_mask_quality.ipynb #64330a14
+from collections.abc import Iterable
+
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from .sequences import Objects, Sequence
 
@@ -22,10 +25,13 @@ def pixel_boxes(boxes: np.ndarray, shape: tuple) -> np.ndarray:
 
 def box_mask(objects: Objects | None, shape: tuple) -> np.ndarray:
     "uint8 (H, W): 255 inside the boxes of a frame, nowhere in a frame that is not annotated (None). `shape` is (H, W)."
+    return _painted(np.zeros((0, 4)) if objects is None else objects.boxes, shape)
+
+
+def _painted(boxes: np.ndarray, shape: tuple) -> np.ndarray:
+    "uint8 (H, W): 255 inside boxes or regions (N, 4), which may be empty."
     mask = np.zeros(shape[:2], np.uint8)
-    if objects is None:
-        return mask
-    for x0, y0, x1, y1 in pixel_boxes(objects.boxes, mask.shape):
+    for x0, y0, x1, y1 in pixel_boxes(boxes, mask.shape):
         mask[y0:y1, x0:x1] = 255
     return mask
 
@@ -34,14 +40,17 @@ COUNTS = ["hit", "false", "missed", "edge_hit", "edge_false", "edge_found", "edg
 
 
 def _outline(region: np.ndarray) -> np.ndarray:
+    "The pixels of a region bool (H, W) that touch what is not in it; the image border is no outline."
     return region & (cv2.erode(region.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) == 0)
 
 
-def mask_counts(sequence: Sequence, masks, within=None, tolerance: int = 2) -> pd.DataFrame:
+def mask_counts(sequence: Sequence, masks: Iterable[np.ndarray], within: list[Objects] = None,
+                tolerance: int = 2) -> pd.DataFrame:
     """Pixels hit, falsely marked and missed in every annotated frame, and the same for outlines; index: frame number.
 
-    `masks`: one uint8 (H, W) per frame. `within`: one `Objects` per frame, only the pixels of their boxes are judged.
-    Outlines meet if they are at most `tolerance` pixels apart. ValueError for a sequence without label images."""
+    `masks`: one uint8 (H, W) per frame, above 127 is vehicle. `within`: one `Objects` per frame, only the pixels of their
+    boxes are judged. Outlines meet if they are at most `tolerance` pixels apart. ValueError for a sequence without label
+    images, or if there are more or fewer masks than frames."""
     if sequence.label_images is None:
         raise ValueError(f"sequence {sequence.name} has no label images; quality needs a labelled data set (scenes, cdnet)")
     rows, kernel = {}, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * tolerance + 1, 2 * tolerance + 1))
@@ -60,11 +69,11 @@ def mask_counts(sequence: Sequence, masks, within=None, tolerance: int = 2) -> p
     return pd.DataFrame.from_dict(rows, orient="index", columns=COUNTS)
 
 
-def mask_scores(counts: pd.DataFrame) -> dict:
+def mask_scores(counts: pd.DataFrame) -> dict[str, float]:
     "precision, recall, f (F-measure), iou, boundary_f and the number of frames, from `mask_counts`; NaN where undefined."
     n = {name: int(counts[name].sum()) for name in COUNTS}
 
-    def share(part, whole):
+    def share(part: float, whole: float) -> float:
         return part / whole if whole else float("nan")
 
     hit, false, missed = n["hit"], n["false"], n["missed"]
@@ -75,21 +84,23 @@ def mask_scores(counts: pd.DataFrame) -> dict:
             "boundary_f": share(2 * exact * complete, exact + complete), "frames": len(counts)}
 
 
-def mask_quality(sequence: Sequence, masks, within=None) -> dict:
-    "`mask_scores` of masks uint8 (H, W), one per frame, against the label images. Frames without annotation are not judged."
+def mask_quality(sequence: Sequence, masks: Iterable[np.ndarray], within: list[Objects] = None) -> dict[str, float]:
+    """`mask_scores` of masks uint8 (H, W), one per frame, against the label images. Frames without annotation are not judged.
+
+    `within` and errors: see `mask_counts`."""
     return mask_scores(mask_counts(sequence, masks, within))
 
 # %% ../nbs/17_mask_quality.ipynb #3dd8c108
-def mask_agreement(sequence: Sequence, masks, objects=None) -> dict:
-    """`outside`: share of mask pixels in no annotated box; `filled`: share of the boxes in the mask; frames judged.
+def mask_agreement(sequence: Sequence, masks: Iterable[np.ndarray], objects: list[Objects] = None) -> dict[str, float]:
+    """`outside`: share of mask pixels in no annotated box; `filled`: share of the boxes in the mask; `frames` judged.
 
     For masks uint8 (H, W) that were not cut. `objects`: one `Objects` per frame whose boxes count for `filled`; None: all.
-    Ignored regions are left out of both."""
+    Ignored regions are left out of both. NaN where there are no such pixels."""
     inside = total = filled = area = frames = 0
     for i, (mask, known, ignored) in enumerate(zip(masks, sequence.objects, sequence.ignored, strict=True)):
         if known is None:
             continue
-        counts = box_mask(Objects(ignored), mask.shape) == 0
+        counts = _painted(ignored, mask.shape) == 0
         found = (mask > 127) & counts
         asked = (box_mask(known if objects is None else objects[i], mask.shape) > 0) & counts
         inside += np.count_nonzero(found & (box_mask(known, mask.shape) > 0))
@@ -110,8 +121,8 @@ def draw_errors(image: np.ndarray, labels: np.ndarray, mask: np.ndarray, objects
     return view
 
 
-def figure_worst(sequence: Sequence, masks: dict, frames: int = 3):
-    "A figure: a row per method of `masks` ({name: list of masks}), its `frames` frames of lowest F, worst first."
+def figure_worst(sequence: Sequence, masks: dict[str, list[np.ndarray]], frames: int = 3) -> Figure:
+    "A figure: a row per method of `masks` ({name: one mask per frame}), its `frames` frames of lowest F, worst first."
     figure, axes = plt.subplots(len(masks), frames, figsize=(3.2 * frames, 2.0 * len(masks)), squeeze=False)
     row_of = {int(n): i for i, n in enumerate(sequence.numbers)}
     for line, (name, made) in zip(axes, masks.items()):
@@ -123,5 +134,5 @@ def figure_worst(sequence: Sequence, masks: dict, frames: int = 3):
             ax.set_title(f"{name}, frame {number}: F {f:.2f}", fontsize=7)
         for ax in line:
             ax.axis("off")
-    figure.tight_layout(pad=0.4)
+    figure.tight_layout(pad=0.4, h_pad=1.2)
     return figure

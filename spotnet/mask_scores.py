@@ -6,6 +6,7 @@
 __all__ = ['MEASURES', 'pixel_counts', 'measures', 'evaluate_masks']
 
 # %% ../nbs/72_mask_scores.ipynb #f6aba4f0
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -25,19 +26,21 @@ def pixel_counts(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
                      np.count_nonzero(~found & still), np.count_nonzero(found & (labels == 50))], np.int64)
 
 
-def measures(counts) -> dict:
+def measures(counts: Iterable[int]) -> dict[str, float]:
     """CDnet's seven measures, and `shadow`, the share of the false positives that lie on hard shadow.
 
-    All are shares but pwc (wrong pixels), which is in percent. NaN where a measure is undefined."""
+    `counts`: sums of `pixel_counts`. All are shares but pwc (percentage of wrong classifications), which is in percent. NaN
+    where a measure is undefined."""
     tp, fp, fn, tn, shadow = (float(c) for c in counts)
-    def share(part, whole):
+
+    def share(part: float, whole: float) -> float:
         return part / whole if whole else float("nan")
     return {"recall": share(tp, tp + fn), "specificity": share(tn, tn + fp), "fpr": share(fp, fp + tn), "fnr": share(fn, tp + fn),
             "pwc": 100 * share(fn + fp, tp + fp + fn + tn), "f": share(2 * tp, 2 * tp + fp + fn), "precision": share(tp, tp + fp),
             "shadow": share(shadow, fp)}
 
 
-def _masks_of(masks, sequence: Sequence, alone: bool):
+def _masks_of(masks: Path | str | dict[str, Iterable[np.ndarray]], sequence: Sequence, alone: bool) -> Iterator[np.ndarray]:
     "The masks of a sequence's annotated frames, one by one."
     if isinstance(masks, dict):
         if sequence.name not in masks:
@@ -53,13 +56,16 @@ def _masks_of(masks, sequence: Sequence, alone: bool):
         yield read_image(folder / f"{sequence.frames.names[i]}.png", cv2.IMREAD_GRAYSCALE)
 
 
-def evaluate_masks(sequences, masks) -> pd.DataFrame:
+def evaluate_masks(sequences: list[Sequence], masks: Path | str | dict[str, Iterable[np.ndarray]]) -> pd.DataFrame:
     """CDnet's measures: a row per sequence, per category (mean of its sequences) and overall (mean of the categories).
 
     `masks` is a folder as `write_masks` makes it (for a single sequence also the folder of its masks), or a dict: sequence
     name -> one mask per frame. Masks are uint8 (H, W), 255 foreground, and needed for the annotated frames, which are
-    those of the temporal region of interest. Raises DataError for a mask that is missing or of another size, ValueError
-    for a sequence without label images."""
+    those of the temporal region of interest. A measure that is undefined for a sequence is left out of the means. Raises
+    DataError for a mask that is missing or of another size, ValueError for no sequences at all and for one without label
+    images or masks."""
+    if not len(sequences):
+        raise ValueError("no sequences, so there are no masks to judge")
     rows = []
     for s in sequences:
         if s.label_images is None:
@@ -68,8 +74,8 @@ def evaluate_masks(sequences, masks) -> pd.DataFrame:
         for i, mask in zip(s.annotated.tolist(), _masks_of(masks, s, len(sequences) == 1), strict=True):
             labels = s.label_images[i]
             if mask.shape != labels.shape:
-                raise DataError(f"mask of {s.name}, frame {s.numbers[i]}", f"{mask.shape[1]}x{mask.shape[0]}",
-                                f"its labels' size, {labels.shape[1]}x{labels.shape[0]}", "Make the masks from these frames.")
+                raise DataError(f"mask of {s.name}, frame {s.numbers[i]}", f"shape {mask.shape}",
+                                f"that of its labels, {labels.shape}", "Make the masks from these frames.")
             counts += pixel_counts(mask, labels)
         rows.append({"category": s.attributes.get("category", ""), "sequence": s.name, **measures(counts),
                      "frames": len(s.annotated)})

@@ -6,7 +6,7 @@
 __all__ = ['SHAPE', 'grabcut', 'stops', 'standing', 'tracks']
 
 # %% ../nbs/19_refine.ipynb #a2cfc5a2
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -15,11 +15,12 @@ from .mask_quality import box_mask, pixel_boxes
 from .sequences import Objects, Sequence
 
 # %% ../nbs/19_refine.ipynb #441b7861
-def grabcut(sequence: Sequence, masks, rounds: int = 1, core: int = 2) -> Iterator[np.ndarray]:
+def grabcut(sequence: Sequence, masks: Iterable[np.ndarray], rounds: int = 1, core: int = 2) -> Iterator[np.ndarray]:
     """Masks uint8 (H, W) whose outlines follow the colours of their frames, box by box; outside the boxes unchanged.
 
-    `core`: what lies at least this many pixels inside the given mask stays vehicle. Boxes under 8 pixels, and boxes that
-    are all vehicle or all ground, are left as they are."""
+    `masks`: one per frame, uint8 (H, W), 0 or 255. `rounds`: iterations of GrabCut; `core`: what lies more than this many
+    pixels inside the given mask stays vehicle. Boxes less than 8 pixels wide or high, and boxes that are all vehicle or
+    all ground, are left as they are. ValueError if there are more or fewer masks than frames."""
     for image, mask, objects in zip(sequence.frames, masks, sequence.objects, strict=True):
         refined = mask.copy()
         boxes = pixel_boxes(np.zeros((0, 4)) if objects is None else objects.boxes, mask.shape)
@@ -50,7 +51,7 @@ def grabcut(sequence: Sequence, masks, rounds: int = 1, core: int = 2) -> Iterat
         yield refined
 
 # %% ../nbs/19_refine.ipynb #65b630ae
-def stops(sequence: Sequence, frames: int = 10, speed: float = 0.5) -> dict:
+def stops(sequence: Sequence, frames: int = 10, speed: float = 0.5) -> dict[int, list[tuple[int, int]]]:
     """Where vehicles stand: {identity: [(first, last), ...]} in indices, last included.
 
     A vehicle stands while the centre of its box moves less than `speed` pixels a frame, measured over 5 frames, for at
@@ -90,18 +91,19 @@ def standing(sequence: Sequence, frames: int = 50) -> list[Objects]:
 SHAPE = 64  # pixels a side: shapes are compared at this size
 
 
-def tracks(sequence: Sequence, masks, around: int = 12) -> Iterator[np.ndarray]:
+def tracks(sequence: Sequence, masks: Iterable[np.ndarray], around: int = 12) -> Iterator[np.ndarray]:
     """Masks uint8 (H, W) in which a vehicle that stands has one shape, taken from its whole stop and the time around it.
 
     Reads the given masks to their end before the first one comes out; they are kept as PNG, some kilobytes a frame.
     `around`: frames before and after a stop that vote; all those on one side weigh twice what the stop itself does.
-    ValueError if no object of the sequence has an identity."""
+    ValueError if no object of the sequence has an identity, or if there are more or fewer masks than frames."""
     if not any(o is not None and (o.ids >= 0).any() for o in sequence.objects):
         raise ValueError(f"sequence {sequence.name} has no identities; tracks needs them (uadetrac, uavdt, mot, scenes)")
-    packed = [cv2.imencode(".png", m, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1] for m in masks]
+    packed = [cv2.imencode(".png", m, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+              for m, _ in zip(masks, sequence.objects, strict=True)]
     when, votes = stops(sequence), {}
 
-    def votes_of(i):
+    def votes_of(i: int) -> Iterator[tuple[int, int, float, bool]]:
         "(identity, stop number, weight, whether it drives) of every vehicle that votes at frame i."
         for one in sequence.objects[i].ids if sequence.objects[i] is not None else ():
             for k, (first, last) in enumerate(when.get(int(one), ())):

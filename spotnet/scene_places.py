@@ -7,6 +7,7 @@ __all__ = ['TEXEL', 'WORLD', 'LANE', 'Quad', 'Ball', 'Prop', 'Item', 'Lane', 'La
            'paint_ground', 'Backdrop', 'draw_backdrop', 'hazed']
 
 # %% ../nbs/08_scene_places.ipynb #a915c126
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -33,22 +34,22 @@ class Quad:
 @dataclass(frozen=True)
 class Ball:
     "A round mass of leaves."
-    centre: np.ndarray
+    centre: np.ndarray  # (3,) metres
     radius: float  # metres
-    sprite: np.ndarray  # (n, n, 4) uint8
+    sprite: np.ndarray  # (n, n, 4) uint8: RGB, already lit, and 255 where there are leaves
 
 
 @dataclass(frozen=True)
 class Prop:
     "A vehicle as decoration: never annotated."
     vehicle: Vehicle
-    pose: tuple
+    pose: tuple  # x, y, z in metres, heading in radians
 
 
 @dataclass(frozen=True)
 class Item:
     "Something that stands somewhere, drawn as a whole."
-    x: float
+    x: float  # its place on the ground, metres
     y: float
     parts: list  # of Quad, Ball and Prop, in the order of drawing
 
@@ -80,10 +81,11 @@ class Lane:
 
     @cached_property
     def along(self) -> np.ndarray:
+        "How far along the lane each point is (N,), metres."
         return np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(self.points, axis=0), axis=1))])
 
     def pose(self, distance: float) -> tuple[float, float, float]:
-        "x, y, heading at a distance along the lane."
+        "x, y in metres and heading in radians (from the y axis towards -x) at a distance in metres along the lane."
         ahead = distance + np.array([0.0, 1.0])
         x, y = (np.interp(ahead, self.along, self.points[:, k]) for k in (0, 1))
         if ahead[1] > self.along[-1]:
@@ -94,7 +96,7 @@ class Lane:
 class Layout:
     "What a camera looks at: numbers drawn once from the seed of the place."
 
-    def __init__(self, seed: int, drone: bool):
+    def __init__(self, seed: int, drone: bool) -> None:
         rng = scene_rng(seed, 11)
         self.seed, self.drone = seed, drone
         self.lanes_each_way = 1 + int(rng.random() < 0.65)
@@ -105,6 +107,8 @@ class Layout:
         gap = self.lanes_each_way * LANE + 4.5
         middle = self.crossing or rng.uniform(27, 36)
         self.stops = (middle - gap, middle + gap) if self.crossing else (middle - 2.5, middle + 2.5)
+        # x beside the middle of the road, z, the y that is looked at, how far beside the road's middle (metres), focal length
+        # in frame widths; of a drone: height in metres, yaw and pitch in radians
         self.camera = dict(x=rng.uniform(3, self.half + 5) * rng.choice([-1, 1]), z=rng.uniform(8.0, 11.5),
                            target=rng.uniform(27, 37), aim=rng.uniform(-2, 2), focal=rng.uniform(0.95, 1.2),
                            height=rng.uniform(46, 62), yaw=rng.uniform(-0.5, 0.5),
@@ -112,7 +116,7 @@ class Layout:
         self.lot_side = -self.parking
         self.lot = (self.edge(self.lot_side) + 6.0, (self.crossing + 16 if self.crossing else 38.0))  # nearest corner: |x|, y
 
-    def centre(self, y):
+    def centre(self, y: float | np.ndarray) -> float | np.ndarray:
         "x of the road's middle."
         return self.bend * (np.asarray(y, float) - 10) ** 2
 
@@ -160,7 +164,7 @@ class Layout:
         return [yard] if self.drone else [yard, ends]
 
 # %% ../nbs/08_scene_places.ipynb #01ba034f
-def clouds(rng, height: int, width: int, *cells: int) -> np.ndarray:
+def clouds(rng: np.random.Generator, height: int, width: int, *cells: int) -> np.ndarray:
     "Smooth noise (H, W) float32 of about unit size: one octave per cell size in pixels."
     out = np.zeros((height, width), np.float32)
     for cell in cells:
@@ -169,7 +173,7 @@ def clouds(rng, height: int, width: int, *cells: int) -> np.ndarray:
     return out / np.sqrt(len(cells))
 
 
-def _lit(texture, light, normal, glow=None) -> np.ndarray:
+def _lit(texture: np.ndarray, light: Light, normal: tuple, glow: np.ndarray = None) -> np.ndarray:
     "A texture (..., 3) under the light that falls on a surface; `glow` (h, w) shines by itself at night."
     out = texture[..., :3] * light.on(np.array([normal], float))[0]
     if glow is not None:
@@ -178,7 +182,8 @@ def _lit(texture, light, normal, glow=None) -> np.ndarray:
     return np.dstack([out, texture[..., 3].astype(np.uint8)]) if texture.shape[-1] == 4 else out
 
 
-def _facade(rng, width: float, height: float, colour, night: bool):
+def _facade(rng: np.random.Generator, width: float, height: float, colour: np.ndarray,
+            night: bool) -> tuple[np.ndarray, np.ndarray]:
     "A wall (h, w, 3) with windows, and which of them are lit (h, w)."
     scale = 14
     h, w = max(int(height * scale), 8), max(int(width * scale), 8)
@@ -199,7 +204,7 @@ def _facade(rng, width: float, height: float, colour, night: bool):
     return wall, glow
 
 
-def _leaves(rng) -> np.ndarray:
+def _leaves(rng: np.random.Generator) -> np.ndarray:
     "A tuft of leaves (128, 128, 4), lighter above."
     out = np.zeros((128, 128, 4), np.uint8)
     green = np.array([58, 86, 38]) * rng.uniform(0.8, 1.15) + rng.uniform(0, 18) * np.array([1.4, 0.6, 0])
@@ -211,7 +216,7 @@ def _leaves(rng) -> np.ndarray:
     return out
 
 
-def _block(x, y, width, depth, height, faces) -> list[Quad]:
+def _block(x: float, y: float, width: float, depth: float, height: float, faces: list[np.ndarray]) -> list[Quad]:
     "A box on the ground: four walls and a roof; faces = textures of the -y, +x, +y, -x walls and the roof."
     x0, x1, y0, y1 = x - width / 2, x + width / 2, y - depth / 2, y + depth / 2
     around = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
@@ -219,13 +224,13 @@ def _block(x, y, width, depth, height, faces) -> list[Quad]:
     return [*walls, Quad(np.array([(x0, y1, height), (x1, y1, height), (x1, y0, height), (x0, y0, height)]), faces[4])]
 
 
-def _upright(x, y, width, low, high, texture) -> Quad:
+def _upright(x: float, y: float, width: float, low: float, high: float, texture: np.ndarray) -> Quad:
     "A board that faces the -y direction."
     a, b = x - width / 2, x + width / 2
     return Quad(np.array([(a, y, high), (b, y, high), (b, y, low), (a, y, low)], float), texture, True)
 
 
-def _poster(rng) -> np.ndarray:
+def _poster(rng: np.random.Generator) -> np.ndarray:
     "An advertisement (180, 360, 3) with a car on it, in daylight."
     view = look((0, -7.4, 1.7), 0, 0.10, 430, 360 // FINE, 180 // FINE)
     studio = Light((0.75, 0.75, 0.78), 0.5, (220, 225, 235), (0, 0, 0), 0.0, 0.0, np.array([0.3, -0.6, 0.74]))
@@ -246,12 +251,12 @@ def furnish(layout: Layout, light: Light) -> tuple[list[Item], list[tuple]]:
     leaves = [_lit(_leaves(rng).astype(np.float32), light, (0, -0.5, 0.866)) for _ in range(4)]
     post, bark = (_lit(np.full((1, 1, 3), colour, np.float32), light, (0, -1, 0)) for colour in ((105, 108, 110), (84, 66, 50)))
 
-    def tree(x, y, size):
+    def tree(x: float, y: float, size: float) -> None:
         tufts = [Ball(np.array([x, y, 0]) + size * np.array([*rng.normal(0, 0.14, 2), 0.62 + 0.11 * k]),
                       size * rng.uniform(0.24, 0.34), leaves[rng.integers(4)]) for k in range(3)]
         items.append(Item(x, y, [_upright(x, y, 0.05 * size, 0, 0.5 * size, bark), *tufts]))
 
-    def building(x, y, width, depth, height, roof_car=False):
+    def building(x: float, y: float, width: float, depth: float, height: float, roof_car: bool = False) -> None:
         colour = np.array(rng.choice([(176, 160, 138), (150, 96, 78), (190, 186, 176), (138, 142, 148), (202, 184, 150)])) * 1.0
         faces = []
         for side, normal in ((width, (0, -1, 0)), (depth, (1, 0, 0)), (width, (0, 1, 0)), (depth, (-1, 0, 0))):
@@ -317,15 +322,13 @@ def furnish(layout: Layout, light: Light) -> tuple[list[Item], list[tuple]]:
     items.append(Item(x, y, [_upright(x, y + 0.05, 0.14, 0, 3.9, post), board]))
     return items, lamps
 
-
-
 # %% ../nbs/08_scene_places.ipynb #2bee35d3
-def to_texels(points) -> np.ndarray:
+def to_texels(points: np.ndarray | list) -> np.ndarray:
     "World x, y (..., 2) to pixels of the ground texture."
     return (np.asarray(points, float)[..., :2] - WORLD[:2]) * TEXEL - 0.5
 
 
-def _line(image, points, colour, width: float):
+def _line(image: np.ndarray, points: np.ndarray | list, colour: int | tuple, width: float) -> None:
     "A strip `width` metres wide along world points; a straight one has square ends."
     points = to_texels(points)
     if len(points) == 2:
@@ -337,13 +340,13 @@ def _line(image, points, colour, width: float):
         cv2.polylines(image, [np.round(points * 8).astype(np.int32)], False, colour, max(int(width * TEXEL), 1), cv2.LINE_AA, 3)
 
 
-def paint_ground(layout: Layout, light: Light, items) -> tuple[np.ndarray, np.ndarray]:
+def paint_ground(layout: Layout, light: Light, items: list[Item]) -> tuple[np.ndarray, np.ndarray]:
     "The ground from above, lit (H, W, 3) uint8, and where the sun falls on it (H, W) uint8."
     rng = scene_rng(layout.seed, 14)
     width, height = int((WORLD[2] - WORLD[0]) * TEXEL), int((WORLD[3] - WORLD[1]) * TEXEL)
     ys = np.linspace(WORLD[1], WORLD[3], 106)
 
-    def road(off, y=ys):
+    def road(off: float, y: np.ndarray = ys) -> np.ndarray:
         return np.column_stack([layout.centre(y) + off, y])
 
     grain = clouds(rng, height, width, 1, 3)
@@ -387,7 +390,7 @@ def paint_ground(layout: Layout, light: Light, items) -> tuple[np.ndarray, np.nd
     return cv2.convertScaleAbs(np.maximum(ground, 0, out=ground)), lit
 
 
-def _markings(layout: Layout, road, height: int, width: int) -> np.ndarray:
+def _markings(layout: Layout, road: Callable[..., np.ndarray], height: int, width: int) -> np.ndarray:
     "Brightness (H, W) float32 that paint adds to the road."
     marks = np.zeros((height, width), np.uint8)
     for off in ([-0.12, 0.12] if layout.lanes_each_way > 1 else [0.0]):
@@ -422,7 +425,7 @@ def _markings(layout: Layout, road, height: int, width: int) -> np.ndarray:
     return marks.astype(np.float32) * np.float32(0.8)
 
 
-def _static_shadows(light: Light, items, height: int, width: int) -> np.ndarray:
+def _static_shadows(light: Light, items: list[Item], height: int, width: int) -> np.ndarray:
     "255 where the sun reaches the ground."
     lit = np.full((height, width), 255, np.uint8)
     if not light.sun:
@@ -450,8 +453,11 @@ class Backdrop:
     sun: np.ndarray  # (H, W) uint8: 255 where a shadow could fall, 0 where one lies already or something stands
 
 
-def draw_backdrop(view: View, light: Light, ground, lit, items, sharp: float, rng=None) -> Backdrop:
-    "The ground at `sharp` times the canvas' resolution; with `rng`, haze and a sky."
+def draw_backdrop(view: View, light: Light, ground: np.ndarray, lit: np.ndarray, items: list[Item], sharp: float,
+                  rng: np.random.Generator = None) -> Backdrop:
+    """What `view` shows of `paint_ground`'s `ground` and `lit` and `furnish`'s `items`.
+
+    The ground is drawn at `sharp` times the canvas' resolution and averaged down; with `rng` there is haze and a sky."""
     width, height = view.size
     texel = np.array([[1 / TEXEL, 0, 0.5 / TEXEL + WORLD[0]], [0, 1 / TEXEL, 0.5 / TEXEL + WORLD[1]], [0, 0, 1]])
     finer = np.array([[sharp, 0, (sharp - 1) / 2], [0, sharp, (sharp - 1) / 2], [0, 0, 1]])
@@ -476,7 +482,7 @@ def draw_backdrop(view: View, light: Light, ground, lit, items, sharp: float, rn
     return Backdrop(image, depth, sun)
 
 
-def _add_sky(image, depth, view, light, rng):
+def _add_sky(image: np.ndarray, depth: np.ndarray, view: View, light: Light, rng: np.random.Generator) -> None:
     "Haze over the distance, sky above the horizon."
     height, width = depth.shape
     inverse = np.linalg.inv(view.matrix[:, :3])[2]
@@ -491,7 +497,7 @@ def _add_sky(image, depth, view, light, rng):
     depth[down <= 0] = 1e6
 
 
-def _draw_quad(quad: Quad, view, light, image, depth):
+def _draw_quad(quad: Quad, view: View, light: Light, image: np.ndarray, depth: np.ndarray) -> None:
     corners, depths = view.project(quad.corners)
     low, high = corners.min(0), corners.max(0)
     if (high < 0).any() or (low > view.size).any():
@@ -528,7 +534,7 @@ def _draw_quad(quad: Quad, view, light, image, depth):
     _put(image[at], depth[at], hazed(patch[..., :3], light, away), mask, plane)
 
 
-def _stretch(texture, corners, size) -> np.ndarray:
+def _stretch(texture: np.ndarray, corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     "A texture as a patch of `size` (w, h) in which its corners lie at `corners` (4, 2)."
     shrink = np.maximum(np.ptp(corners, axis=0).max() / max(texture.shape[:2]), 2 / np.array(texture.shape[1::-1]))
     if shrink.max() < 0.6:  # averaged down first, so that far windows do not flicker
@@ -538,19 +544,19 @@ def _stretch(texture, corners, size) -> np.ndarray:
     return cv2.warpPerspective(texture, warp, size, borderMode=cv2.BORDER_REPLICATE)
 
 
-def hazed(image, light, distance) -> np.ndarray:
-    "An image through so many metres of haze."
+def hazed(image: np.ndarray, light: Light, distance: float) -> np.ndarray:
+    "An image RGB uint8 (H, W, 3) through so many metres of haze."
     fade = 1 - np.exp(-light.haze * distance)
     return image if fade < 0.01 else cv2.addWeighted(image, 1 - fade, np.full_like(image, light.sky), fade, 0)
 
 
-def _put(image, depth, patch, mask, away):
+def _put(image: np.ndarray, depth: np.ndarray, patch: np.ndarray, mask: np.ndarray, away: float | np.ndarray) -> None:
     "Patch over image and distance over depth where the mask is set."
     cv2.copyTo(np.ascontiguousarray(patch), mask, image)
     np.copyto(depth, np.float32(away), where=mask > 0)
 
 
-def _draw_ball(ball: Ball, view, light, image, depth):
+def _draw_ball(ball: Ball, view: View, light: Light, image: np.ndarray, depth: np.ndarray) -> None:
     middle, away = view.project(ball.centre)
     radius = view.focal * ball.radius / max(away, 0.1)
     if away < 2 or radius < 1.5 or radius > 0.13 * view.size[0]:  # a tree right before the lens hides the road: felled
@@ -564,7 +570,7 @@ def _draw_ball(ball: Ball, view, light, image, depth):
         _put(image[at], depth[at], hazed(leaves, light, away), air, away)
 
 
-def _draw_prop(prop: Prop, view, light, image, depth):
+def _draw_prop(prop: Prop, view: View, light: Light, image: np.ndarray, depth: np.ndarray) -> None:
     drawn = draw_vehicle(view, light, prop.vehicle, prop.pose)
     if drawn is not None:
         patch, mask, origin, away, _ = drawn

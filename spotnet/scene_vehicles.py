@@ -7,6 +7,7 @@ __all__ = ['CAMERAS', 'WEATHERS', 'LIGHTS', 'FINE', 'MODELS', 'SHARES', 'PAINTS'
            'scene_light', 'View', 'look', 'Model', 'Vehicle', 'window', 'blend', 'draw_vehicle']
 
 # %% ../nbs/07_scene_vehicles.ipynb #6f0eb925
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,7 +37,7 @@ class SceneConfig:
     density: float = 1.0  # vehicles per 25 m of lane, about
     jpeg_quality: int = 90  # of the frames, in memory and on disk alike
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field, choices in (("camera", CAMERAS), ("weather", WEATHERS), ("split", ("train", "test"))):
             if getattr(self, field) not in choices:
                 raise ValueError(f"scene {self.name}: {field} {getattr(self, field)!r}; expected one of {', '.join(choices)}")
@@ -51,7 +52,7 @@ class SceneConfig:
         return f"{self.camera} {self.weather}"
 
 
-def scene_rng(*seeds) -> np.random.Generator:
+def scene_rng(*seeds: int) -> np.random.Generator:
     "Random numbers that depend on these seeds alone."
     return np.random.default_rng([int(s) for s in seeds])
 
@@ -73,6 +74,7 @@ class Light:
         return np.array(self.ambient) * (0.78 + 0.22 * normals[:, 2:]) + facing
 
 
+# the fields of `Light` up to `noise`, in their order
 LIGHTS = {"sunny": ((0.50, 0.55, 0.64), 0.98, (205, 219, 232), (104, 152, 208), 0.0008, 2.0),
           "cloudy": ((0.86, 0.87, 0.89), 0.0, (206, 209, 212), (160, 166, 174), 0.0022, 2.6),
           "rainy": ((0.64, 0.67, 0.70), 0.0, (168, 173, 177), (132, 138, 145), 0.0065, 3.2),
@@ -102,7 +104,7 @@ class View:
         out = points @ self.matrix[:, :3].T + self.matrix[:, 3]
         return out[..., :2] / out[..., 2:], out[..., 2]
 
-    def sees(self, points: np.ndarray, reach) -> np.ndarray:
+    def sees(self, points: np.ndarray, reach: float | np.ndarray) -> np.ndarray:
         "Whether anything within `reach` metres of points (..., 3) can be in the picture: cheap, sometimes too generous."
         pixels, depths = self.project(points)
         around = (1.3 * self.focal * reach / np.maximum(depths - reach, 1))[..., None]
@@ -119,7 +121,7 @@ class View:
         return View(affine @ self.matrix, self.eye, self.focal, self.size)
 
 
-def look(eye, yaw: float, pitch: float, focal: float, width: int, height: int, margin: int = 0) -> View:
+def look(eye: tuple | np.ndarray, yaw: float, pitch: float, focal: float, width: int, height: int, margin: int = 0) -> View:
     "A view from `eye`, turned `yaw` from the y axis and `pitch` down (radians); focal length and margin in frame pixels."
     ahead = np.array([np.sin(yaw) * np.cos(pitch), np.cos(yaw) * np.cos(pitch), -np.sin(pitch)])
     right = np.array([np.cos(yaw), -np.sin(yaw), 0.0])
@@ -134,10 +136,10 @@ def look(eye, yaw: float, pitch: float, focal: float, width: int, height: int, m
 class Model:
     "The faces of one kind of vehicle, in metres: x right, y ahead, z up, origin on the ground below its middle."
 
-    def __init__(self, label: str):
+    def __init__(self, label: str) -> None:
         self.label, self.faces, self.size = SCENE_CLASSES.index(label), [], None
 
-    def face(self, points, colour: str, solid: bool, inside, layer: int):
+    def face(self, points: np.ndarray | list, colour: str, solid: bool, inside: np.ndarray, layer: int) -> None:
         "Add a convex face of up to 8 points; its normal points away from `inside`."
         points = np.asarray(points, float)
         normal = np.cross(points[1] - points[0], points[2] - points[1])
@@ -145,9 +147,9 @@ class Model:
         if normal @ (points.mean(0) - inside) < 0:
             normal = -normal
         self.faces.append((np.concatenate([points, np.repeat(points[-1:], 8 - len(points), 0)]), normal, colour, solid, layer))
-        return points, normal
 
-    def solid(self, profile, low: float, high: float, layer: int = 0, colour="paint", glass=(), inset=(0.08, 0.12)):
+    def solid(self, profile: list[tuple], low: float, high: float, layer: int = 0, colour: str = "paint",
+              glass: tuple[int, ...] = (), inset: tuple[float, float] = (0.08, 0.12)) -> None:
         "A convex solid: `profile` (y, z) clockwise from the lower rear, full width `low` at its bottom and `high` on top."
         profile = np.array(profile, float)
         z0, z1 = profile[:, 1].min(), profile[:, 1].max()
@@ -161,16 +163,16 @@ class Model:
                 self.panel(quad, inset[0], 1 - inset[0], inset[1], 1 - inset[1], "glass", inside, layer)
         for side in (-1, 1):
             self.face(np.column_stack([side * half, profile]), colour, True, inside, layer)
-        return self
 
-    def panel(self, quad, u0, u1, v0, v1, colour, inside, layer):
+    def panel(self, quad: np.ndarray | list, u0: float, u1: float, v0: float, v1: float, colour: str, inside: np.ndarray,
+              layer: int) -> None:
         "A quad on a quad: u along its first edge, v across, both 0..1."
         a, b, c, d = np.asarray(quad, float)
         points = [(a + (b - a) * u) * (1 - v) + (d + (c - d) * u) * v for u, v in ((u0, v0), (u1, v0), (u1, v1), (u0, v1))]
         self.face(points, colour, False, inside, layer)
 
-    def sides(self, points, half: float, colour: str, layer: int = 0, top_half: float = None):
-        "The same panel (y, z) on both sides, at half width `half` (and `top_half` at its top)."
+    def sides(self, points: list[tuple], half: float, colour: str, layer: int = 0, top_half: float = None) -> None:
+        "The same panel, given by its corners (y, z), on both sides, at half width `half` (and `top_half` at its top)."
         points = np.array(points, float)
         z = points[:, 1]
         share = (z - z.min()) / max(np.ptp(z), 1e-6)
@@ -178,7 +180,8 @@ class Model:
         for side in (-1, 1):
             self.face(np.column_stack([side * (width + 0.01), points]), colour, False, np.array([0, *points.mean(0)]), layer)
 
-    def wheels(self, places, half: float, radius: float):
+    def wheels(self, places: Iterable[float], half: float, radius: float) -> None:
+        "A pair of wheels for each y of `places`, on the sides at half width `half`."
         turn = np.arange(8) * np.pi / 4 + np.pi / 8
         for y in places:
             for r, colour in ((radius, "tyre"), (0.55 * radius, "hub")):
@@ -187,7 +190,7 @@ class Model:
                     self.face(np.column_stack([np.full(8, side * (half + 0.02)), disc]), colour, colour == "tyre",
                               np.array([0, y, radius]), 0)
 
-    def lamps(self, front: float, rear: float, half: float, z: float, size=(0.42, 0.2)):
+    def lamps(self, front: float, rear: float, half: float, z: float, size: tuple[float, float] = (0.42, 0.2)) -> None:
         "Headlamps, tail lamps and number plates on the upright ends at y = front and rear."
         for y, colour in ((front + 0.02, "head"), (rear - 0.02, "tail")):
             inside = np.array([0, (front + rear) / 2, z])
@@ -198,6 +201,7 @@ class Model:
                       "plate", False, inside, 0)
 
     def done(self) -> "Model":
+        "The model itself, its faces stacked into arrays, for drawing."
         points, normals, colours, solids, layers = zip(*self.faces)
         self.points, self.normals, self.colours = np.array(points), np.array(normals), np.array(colours)
         self.solids, self.layers = np.array(solids), np.array(layers)
@@ -208,7 +212,7 @@ class Model:
         return self
 
 
-def _car(length, cabin, roof=1.44):
+def _car(length: float, cabin: tuple[float, ...], roof: float = 1.44) -> Model:
     m, e = Model("car"), length / 2
     m.solid([(-e, 0.28), (-e, 0.72), (-e + 0.12, 0.92), (0.24 * length, 0.90), (e - 0.12, 0.76), (e, 0.62), (e, 0.28)],
             1.78, 1.66)
@@ -218,7 +222,7 @@ def _car(length, cabin, roof=1.44):
     a, b, c, d = (share * length for share in cabin)
     m.solid([(a, 0.9), (b, roof), (c, roof), (d, 0.88)], 1.60, 1.24, 1, glass=(0, 2))
 
-    def slant(z, p, q):
+    def slant(z: float, p: float, q: float) -> float:
         return p + (q - p) * (z - 0.9) / (roof - 0.9)
 
     lo, hi, mid = 0.97, roof - 0.08, (b + c) / 2
@@ -229,7 +233,7 @@ def _car(length, cabin, roof=1.44):
     return m.done()
 
 
-def _van():
+def _van() -> Model:
     m = Model("van")
     m.solid([(-2.5, 0.32), (-2.5, 1.85), (-2.4, 1.98), (1.15, 1.98), (2.2, 1.18), (2.5, 0.85), (2.5, 0.32)], 1.95, 1.72,
             glass=(3,), inset=(0.1, 0.14))
@@ -242,7 +246,7 @@ def _van():
     return m.done()
 
 
-def _bus():
+def _bus() -> Model:
     m, e = Model("bus"), 5.6
     m.solid([(-e, 0.35), (-e, 2.9), (-e + 0.15, 3.05), (e - 0.15, 3.05), (e, 2.9), (e, 0.35)], 2.52, 2.4)
     for k in range(8):
@@ -258,7 +262,7 @@ def _bus():
     return m.done()
 
 
-def _truck():
+def _truck() -> Model:
     m = Model("others")
     m.solid([(-4.0, 0.85), (-4.0, 3.2), (1.7, 3.2), (1.7, 0.85)], 2.45, 2.45, 0, "cargo")
     m.solid([(-3.9, 0.5), (-3.9, 0.85), (1.9, 0.85), (1.9, 0.5)], 2.0, 2.0, 0, "trim")
@@ -269,7 +273,7 @@ def _truck():
     return m.done()
 
 
-def _motorbike():
+def _motorbike() -> Model:
     m = Model("others")
     m.wheels((-0.7, 0.7), 0.05, 0.32)
     m.solid([(-0.8, 0.45), (-0.7, 0.8), (0.45, 0.9), (0.75, 0.6), (0.5, 0.35)], 0.36, 0.3)
@@ -283,7 +287,9 @@ def _motorbike():
 MODELS = {"saloon": _car(4.5, (-0.40, -0.24, 0.04, 0.25)), "hatchback": _car(3.9, (-0.49, -0.40, 0.06, 0.27), 1.5),
           "suv": _car(4.6, (-0.47, -0.40, 0.06, 0.24), 1.66), "van": _van(), "bus": _bus(), "truck": _truck(),
           "motorbike": _motorbike()}
+# shares of the traffic
 SHARES = {"saloon": 0.32, "hatchback": 0.20, "suv": 0.17, "van": 0.12, "bus": 0.06, "truck": 0.08, "motorbike": 0.05}
+# RGB 0..255, as often as they occur here
 PAINTS = ((232, 232, 230), (232, 232, 230), (196, 199, 202), (150, 154, 158), (98, 102, 108), (46, 48, 52), (46, 48, 52),
           (150, 34, 34), (38, 66, 128), (62, 92, 140), (118, 92, 66), (46, 84, 62), (214, 184, 66))
 
@@ -308,7 +314,7 @@ class Vehicle:
         return np.array([table[c] for c in MODELS[self.kind].colours], float)
 
 
-def window(shape, origin, size):
+def window(shape: tuple, origin: tuple | np.ndarray, size: tuple | np.ndarray) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     "Where a patch of `size` at `origin` (left, top) meets an image: slices into the image and into the patch."
     (left, top), (h, w) = (int(v) for v in origin), size[:2]
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + w, shape[1]), min(top + h, shape[0])
@@ -316,7 +322,8 @@ def window(shape, origin, size):
     return np.s_[y0:y1, x0:x1], np.s_[y0 - top:y1 - top, x0 - left:x1 - left]
 
 
-def blend(image, patch, mask, origin):
+def blend(image: np.ndarray, patch: np.ndarray, mask: np.ndarray,
+          origin: tuple | np.ndarray) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     "Put a patch into an image where its mask is set; what lies outside is cut off. Returns both windows."
     at, cut = window(image.shape, origin, mask.shape)
     if image[at].size:
@@ -324,13 +331,12 @@ def blend(image, patch, mask, origin):
     return at, cut
 
 
-def draw_vehicle(view: View, light: Light, vehicle: Vehicle, pose, braking: bool = False):
+def draw_vehicle(view: View, light: Light, vehicle: Vehicle, pose: tuple, braking: bool = False) -> tuple | None:
     """Paint one vehicle on a patch of its own, seen in `view` from any side.
 
     `pose` is x, y, z in metres and the heading in radians from the y axis towards -x.
     Returns None if it is not in the picture, else (patch (h, w, 3) uint8, mask (h, w) uint8 0/255, (left, top) in canvas
-    pixels, depth in metres, canvas places [(x, y, "head" or "tail")] of
-    the lamps that look at the camera)."""
+    pixels, depth in metres, lamps that look at the camera: [(x, y, "head" or "tail")] in canvas pixels)."""
     model, (x, y, z, heading) = MODELS[vehicle.kind], pose
     c, s = np.cos(heading), np.sin(heading)
     turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

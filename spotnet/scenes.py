@@ -10,6 +10,7 @@ __all__ = ['LEAST_SHOWN', 'LEAST_INSIDE', 'LEAST_SIDE', 'MARGIN', 'SHADOW', 'VEH
 # %% ../nbs/10_scenes.ipynb #71260c9a
 import json
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .engines import in_processes
-from .scene_places import Backdrop, Layout, draw_backdrop, furnish, hazed, paint_ground
+from .scene_places import Backdrop, Item, Lane, Layout, draw_backdrop, furnish, hazed, paint_ground
 from .scene_vehicles import (FINE, MODELS, PAINTS, SHARES, Light, SceneConfig, Vehicle, View,
                                     draw_vehicle, look, scene_light, scene_rng, window)
 from .camera import streak
@@ -28,17 +29,17 @@ from .sequences import SCENE_CLASSES, SCENE_COLUMNS, Frames, Objects, Sequence, 
 _all_ = ["SceneConfig"]
 
 # %% ../nbs/10_scenes.ipynb #c8a324c4
-def drive(config: SceneConfig, layout: Layout) -> tuple[dict, list]:
+def drive(config: SceneConfig, layout: Layout) -> tuple[dict[int, Vehicle], list[list[tuple]]]:
     """All traffic of a scene, computed once: vehicles by id, and for every frame a list of
-    (id, x, y, heading, speed in m/s, braking)."""
+    (id, x, y, heading, speed, braking): metres, radians from the y axis towards -x, m/s."""
     rng, dt = scene_rng(config.seed, 7), 1 / config.fps
     vehicles, moments = {}, []
 
-    def new(kind=None):
+    def new(kind: str = None) -> tuple[Vehicle, float]:
         kind = kind or rng.choice(list(SHARES), p=np.array(list(SHARES.values())) / sum(SHARES.values()))
         vehicle = Vehicle(len(vehicles) + 1, str(kind), PAINTS[rng.integers(len(PAINTS))])
         vehicles[vehicle.id] = vehicle
-        return vehicle, MODELS[vehicle.kind].size[1] / 2
+        return vehicle, MODELS[vehicle.kind].size[1] / 2  # and half its length
 
     parked = [(new(rng.choice(["saloon", "hatchback", "suv", "van"]))[0].id, *p, 0.0, False) for p in layout.parked]
     red = (-1e9, rng.uniform(60, 70)) if rng.random() < 0.6 else (rng.uniform(4, 14), 1e9)  # frames
@@ -50,7 +51,7 @@ def drive(config: SceneConfig, layout: Layout) -> tuple[dict, list]:
             queue.append([vehicle, half, s, liked, liked * rng.uniform(0.9, 1.1), 0.0])
             s -= half + 9 + rng.exponential(16 / config.density)
         lanes.append((lane, queue, liked))
-    for step in range(-int(16 * config.fps), config.frames):
+    for step in range(-int(16 * config.fps), config.frames):  # 16 s before the first frame, so that queues have formed
         moment = list(parked)
         for lane, queue, liked in lanes:
             closed = red[0] <= step < red[1] if lane.main else not red[0] + 2.5 / dt <= step < red[1] - 3 / dt
@@ -68,7 +69,7 @@ def drive(config: SceneConfig, layout: Layout) -> tuple[dict, list]:
     return vehicles, moments
 
 
-def _advance(queue, lane, closed, dt):
+def _advance(queue: list[list], lane: Lane, closed: bool, dt: float) -> None:
     "One step of the intelligent driver model; a row is [vehicle, half length, place, speed, liked speed, acceleration]."
     ahead_tail, ahead_speed = np.inf, 0.0
     for row in queue:
@@ -109,26 +110,29 @@ def shake(config: SceneConfig) -> np.ndarray:
 class Scene:
     "Renders the frames of one configuration, in any order. Everything costly is made once, when first needed."
 
-    def __init__(self, config: SceneConfig):
+    def __init__(self, config: SceneConfig) -> None:
         self.config, self._composed, self._encoded, self._known = config, (None, None), (None, None), {}
         self._standing = {}  # vehicles of the last frame that stood still, drawn
 
-    def __getstate__(self):  # what is derived is not worth sending to a worker process
+    def __getstate__(self) -> dict:  # what is derived is not worth sending to a worker process
         return {"config": self.config}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict) -> None:
         self.__init__(state["config"])
 
     @cached_property
     def layout(self) -> Layout:
+        "The place."
         return Layout(self.config.layout, self.config.camera == "drone")
 
     @cached_property
     def light(self) -> Light:
+        "The weather, and where the sun stands."
         return scene_light(self.config)
 
     @cached_property
-    def place(self):
+    def place(self) -> tuple[tuple[np.ndarray, np.ndarray, list[Item]], list[tuple]]:
+        "((ground, where the sun falls on it, what stands there), street lamps): see `paint_ground` and `furnish`."
         items, lamps = furnish(self.layout, self.light)
         ground, lit = paint_ground(self.layout, self.light, items)
         if self.config.camera == "drone":  # from above, the haze before the ground is nearly the same everywhere
@@ -137,11 +141,13 @@ class Scene:
         return (ground, lit, items), lamps
 
     @cached_property
-    def traffic(self):
+    def traffic(self) -> tuple[dict[int, Vehicle], list[list[tuple]]]:
+        "What `drive` returns."
         return drive(self.config, self.layout)
 
     @cached_property
     def path(self) -> np.ndarray:
+        "What `shake` returns; zeros where the camera does not shake."
         return shake(self.config) if self.config.camera == "shaking" else np.zeros((self.config.frames, 3))
 
     def _standing_view(self, margin: int = 0) -> View:
@@ -215,14 +221,15 @@ class Scene:
                     out.append(box)
         return np.array(out, np.float32).reshape(-1, 4)
 
-    def compose(self, i: int):
-        "Canvas, label image, objects and shining lamps of frame i, before rain and sensor."
+    def compose(self, i: int) -> tuple[np.ndarray, np.ndarray, Objects, tuple]:
+        """Canvas (twice the frame's resolution), label image (H, W), objects of frame i, before rain and sensor; and what
+        shines at night: (view, drawn vehicles, their visible lamps)."""
         if self._composed[0] != i:
             self._composed = i, self._compose(i)
             self._known[i] = self._composed[1][2]
         return self._composed[1]
 
-    def _compose(self, i: int):
+    def _compose(self, i: int) -> tuple[np.ndarray, np.ndarray, Objects, tuple]:
         view, (vehicles, moments) = self.view(i), self.traffic
         backdrop = self.backdrop(i, view)
         before, self._standing, drawn = self._standing, {}, []
@@ -256,7 +263,7 @@ class Scene:
                       if 0 <= x < owner.shape[1] and 0 <= y < owner.shape[0] and owner[int(y), int(x)] == k]
         return backdrop.image, label, objects, (view, drawn, lamps)
 
-    def _shadow(self, view: View, drawn) -> np.ndarray:
+    def _shadow(self, view: View, drawn: tuple) -> np.ndarray:
         "The outline (N, 2) of a vehicle's shadow on the ground, canvas pixels."
         vehicle, (x, y, heading), *_ = drawn
         model = MODELS[vehicle.kind]
@@ -270,7 +277,7 @@ class Scene:
         pixels, _ = view.project(np.column_stack([flat + (x, y), np.zeros(len(flat))]))
         return cv2.convexHull(pixels.astype(np.float32))[:, 0]
 
-    def _darken(self, backdrop: Backdrop, shadows):
+    def _darken(self, backdrop: Backdrop, shadows: list[np.ndarray]) -> None:
         "Take the sun, or a part of the sky, from the ground below the outlines."
         if not shadows:
             return
@@ -288,7 +295,7 @@ class Scene:
         table = np.round(255 * (1 - (1 - left) * np.arange(256)[:, None] / 255)).astype(np.uint8).reshape(1, 256, 3)
         cv2.multiply(backdrop.image[at], cv2.LUT(cv2.merge([dark] * 3), table), backdrop.image[at], 1 / 255)
 
-    def _annotate(self, i, view, drawn, owner):
+    def _annotate(self, i: int, view: View, drawn: list[tuple], owner: np.ndarray) -> tuple[Objects, np.ndarray]:
         "Objects of frame i, and for every drawn vehicle whether it is among them."
         rows, annotated, regions = [], np.zeros(256, np.uint8), self.ignored(i)
         for k, (vehicle, (x, y, heading), speed, (_, mask, origin, *_)) in enumerate(drawn, 1):
@@ -315,7 +322,7 @@ class Scene:
         rows = np.array(sorted(rows)).reshape(-1, 8)
         return Objects(rows[:, 2:6], rows[:, 0], rows[:, 1], {"visible": rows[:, 6], "speed": rows[:, 7]}), annotated
 
-    def _label(self, backdrop, shadows, owner, annotated) -> np.ndarray:
+    def _label(self, backdrop: Backdrop, shadows: list[np.ndarray], owner: np.ndarray, annotated: np.ndarray) -> np.ndarray:
         "The label image (H, W): what covers at least half of a pixel."
         size = self.config.width, self.config.height
         dark = np.zeros(owner.shape, np.uint8)
@@ -342,13 +349,15 @@ class Scene:
         return cv2.imdecode(np.frombuffer(self.jpeg(i), np.uint8), cv2.IMREAD_COLOR_RGB)
 
     def label(self, i: int) -> np.ndarray:
+        "Label image of frame i, uint8 (H, W): VEHICLE, SHADOW or 0."
         return self.compose(i)[1].copy()
 
     def objects(self, i: int) -> Objects:
+        "Annotated objects of frame i."
         return self._known[i] if i in self._known else self.compose(i)[2]
 
     @cached_property
-    def _optics(self):
+    def _optics(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         "What the sensor adds, made once: vignette, noise and rain to cut windows from."
         config, rng = self.config, scene_rng(self.config.seed, 9)
         h, w = config.height, config.width
@@ -364,7 +373,7 @@ class Scene:
         phase = rng.uniform(0, 6.3, 2)
         return vignette, noise, cv2.blur(rain, (1, 5)).astype(np.float32)[..., None], phase
 
-    def _develop(self, i: int, image: np.ndarray, shining) -> np.ndarray:
+    def _develop(self, i: int, image: np.ndarray, shining: tuple) -> np.ndarray:
         "From clean picture to camera picture: night lights, motion blur, rain, slow drift of the light, vignette, noise."
         config, rng = self.config, scene_rng(self.config.seed, 10, i)
         vignette, noise, rain, phase = self._optics
@@ -386,16 +395,16 @@ class Scene:
         image += noise[y:y + h, x:x + w]
         return cv2.convertScaleAbs(np.maximum(image, 0))
 
-    def _illuminate(self, image, view, drawn, lamps):
+    def _illuminate(self, image: np.ndarray, view: View, drawn: list[tuple], lamps: list[tuple]) -> np.ndarray:
         "Street lamps and headlights light up the ground; lamps glow. Light is soft, so a third of the resolution will do."
         size = image.shape[1::-1]
         pool, glow = (np.zeros((size[1] // 3, size[0] // 3, 3), np.float32) for _ in range(2))
         focal = view.focal / FINE / 3
 
-        def small(pixels):
+        def small(pixels: np.ndarray) -> np.ndarray:
             return np.round((pixels + 0.5) / FINE / 3 * 16).astype(np.int32)
 
-        def light_up(ground, colour):
+        def light_up(ground: np.ndarray, colour: tuple) -> None:
             pixels, depths = view.project(np.column_stack([ground, np.zeros(len(ground))]))
             if depths.min() > 1:
                 layer = cv2.fillConvexPoly(np.zeros_like(pool), small(pixels), colour, cv2.LINE_8, 4)
@@ -422,7 +431,7 @@ class Scene:
         return image + cv2.resize(cv2.GaussianBlur(glow, (0, 0), 0.7) * 0.6 + cv2.GaussianBlur(glow, (0, 0), 4) * 0.9, size)
 
 
-def _reflect(backdrop: Backdrop, shape):
+def _reflect(backdrop: Backdrop, shape: tuple) -> None:
     "The wet road mirrors a vehicle, blurred downwards."
     patch, mask, (left, top), *_ = shape
     height = min(mask.shape[0] * 3 // 5, 70)
@@ -440,28 +449,28 @@ def _reflect(backdrop: Backdrop, shape):
 class SceneFrames(Frames):
     "Frames, or label images, of a scene; rendered when asked for."
 
-    def __init__(self, scene: Scene, render: str):
+    def __init__(self, scene: Scene, render: str) -> None:
         self.scene, self.render = scene, render  # "frame" or "label"
         super().__init__(np.arange(1, scene.config.frames + 1))
 
-    def _decode(self, i):
+    def _decode(self, i: int) -> np.ndarray:
         return getattr(self.scene, self.render)(i)
 
 
 class SceneObjects:
     "A list of the objects of every frame; rendered when asked for, then kept."
 
-    def __init__(self, scene: Scene):
+    def __init__(self, scene: Scene) -> None:
         self.scene = scene
 
     def __len__(self) -> int:
         return self.scene.config.frames
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Objects | list[Objects]:
         frames = range(len(self))[index]
         return self.scene.objects(frames) if isinstance(frames, int) else [self.scene.objects(i) for i in frames]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Objects]:
         return (self.scene.objects(i) for i in range(len(self)))
 
 
@@ -497,7 +506,7 @@ def default_scenes(frames: int = 120) -> list[SceneConfig]:
 RENDERER = 2  # counts up when the same configuration would give other pixels
 
 
-def _manifest(config: SceneConfig, ignored) -> dict:
+def _manifest(config: SceneConfig, ignored: list[np.ndarray]) -> dict:
     return {"name": config.name, "frames": config.frames, "attributes": _attributes(config),
             "config": asdict(config) | {"renderer": RENDERER}, "ignored": [r.tolist() for r in ignored]}
 
@@ -512,8 +521,10 @@ def _complete(folder: Path, config: SceneConfig) -> bool:
         return False
 
 
-def write_scene(config: SceneConfig, out, tick=lambda: None) -> None:
-    "Render one scene to `out/name`, replacing what an earlier run left there. `tick` is called after every frame."
+def write_scene(config: SceneConfig, out: Path | str, tick: Callable[[], object] = lambda: None) -> None:
+    """Render one scene to `out/name`, replacing what an earlier run left there. `tick` is called after every frame.
+
+    ValueError if there is anything else in that folder."""
     folder, sequence = Path(out) / config.name, render_scene(config)
     if folder.exists():
         ours = ("frames", "labels", "objects.csv", "scene.json", "scene.json.part")
@@ -540,11 +551,13 @@ def write_scene(config: SceneConfig, out, tick=lambda: None) -> None:
     part.replace(folder / "scene.json")
 
 
-def render_scenes(out,  # folder; each scene gets a folder of its own in it
-                  configs=None,  # list of SceneConfig; default_scenes() by default
+def render_scenes(out: Path | str,  # folder; each scene gets a folder of its own in it
+                  configs: Iterable[SceneConfig] = None,  # default_scenes() by default
                   workers: int = 1,  # processes
                   progress: bool = True) -> list[Sequence]:  # whether to show a progress bar
-    "Render scenes to disk, those that are not there yet, and load them."
+    """Render scenes to disk, those that are not there yet, and load them.
+
+    ValueError for names that are empty or occur twice, and from `write_scene`."""
     out, configs = Path(out), default_scenes() if configs is None else list(configs)
     names = [c.name for c in configs]
     if len(set(names)) < len(names) or not all(names):
