@@ -6,6 +6,7 @@
 __all__ = ['mixed_up', 'edge_gaps', 'thumbnail', 'same_pictures', 'Finding', 'DataCheck', 'draw_targets', 'check_data']
 
 # %% ../nbs/82_data_check.ipynb #b519f448
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,9 +14,11 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from .mask_quality import box_mask
 from .samples import Samples
+from .sequences import Sequence
 
 # %% ../nbs/82_data_check.ipynb #5b0713ca
 def mixed_up(boxes: np.ndarray) -> str:
@@ -92,7 +95,7 @@ class DataCheck:
         "Plain values, for JSON."
         return {"sequences": self.table.to_dict("records"), "findings": [f._asdict() for f in self.findings]}
 
-    def figure(self, count: int = 6):
+    def figure(self, count: int = 6) -> Figure:
         "Training samples as the network gets them: heatmap (orange), boxes (yellow), outline of the label mask (white)."
         chosen = np.linspace(0, len(self.samples) - 1, min(count, len(self.samples))).astype(int)
         figure, axes = plt.subplots(-(-len(chosen) // 3), 3, figsize=(12, 2.6 * -(-len(chosen) // 3)), squeeze=False)
@@ -106,7 +109,7 @@ class DataCheck:
         return figure
 
 
-def draw_targets(sample: dict, mean, std) -> np.ndarray:
+def draw_targets(sample: dict, mean: tuple, std: tuple) -> np.ndarray:
     "RGB uint8 (H, W, 3): a sample's image with its heatmap, boxes read back from its targets, and foreground outline."
     image = np.clip(255 * (sample["image"].transpose(1, 2, 0) * std + mean), 0, 255)
     height, width = image.shape[:2]
@@ -124,7 +127,7 @@ def draw_targets(sample: dict, mean, std) -> np.ndarray:
 
 
 def check_data(samples: Samples,  # what will be trained on
-               test=(),  # sequences that will be tested on
+               test: Iterable[Sequence] = (),  # sequences that will be tested on
                looks: int = 60,  # frames of each sequence whose pixels are looked at
                gap: int = 25) -> DataCheck:  # frames between training and test of one clip below which they are neighbours
     "Look for what makes training fail or look better than it is. Decodes up to `looks` frames of each sequence."
@@ -158,14 +161,14 @@ def check_data(samples: Samples,  # what will be trained on
     return DataCheck(samples, table.round(3), findings + _check_leaks(samples.sequences, seen, test, looks, gap))
 
 
-def _input_scale(samples: Samples):
+def _input_scale(samples: Samples) -> Callable[[tuple], float]:
     "Input pixels per frame pixel, as a function of the frame's shape."
     if samples.crop or samples.size is None:
         return lambda shape: 1.0
     return lambda shape: min(samples.size[0] / shape[0], samples.size[1] / shape[1])
 
 
-def _check_boxes(s, boxes, cells, shape):
+def _check_boxes(s: Sequence, boxes: np.ndarray, cells: np.ndarray, shape: tuple) -> Iterator[tuple[str, str]]:
     if look := mixed_up(boxes):
         yield "warning", f"the boxes look like {look}. Look at the figure, and correct the reader or the file."
     outside = ((boxes[:, :2] < -1) | (boxes[:, 2:] > [shape[1] + 1, shape[0] + 1])).any(1)
@@ -179,7 +182,7 @@ def _check_boxes(s, boxes, cells, shape):
                           "input, or on windows (crop).")
 
 
-def _check_repeats(thumbnails):
+def _check_repeats(thumbnails: np.ndarray) -> Iterator[tuple[str, str]]:
     if len(thumbnails) > 3:
         same = [bool(same_pictures(b[None], a[None])[0]) for a, b in zip(thumbnails, thumbnails[1:])]
         if np.mean(same) > 0.5:
@@ -187,7 +190,7 @@ def _check_repeats(thumbnails):
                            "n-th frame would teach as much.")
 
 
-def _check_masks(samples, s, pictures) -> tuple[dict, list]:
+def _check_masks(samples: Samples, s: Sequence, pictures: dict[int, np.ndarray]) -> tuple[dict, list]:
     found, gaps, filled, outside, lives, missing = [], [], [], [], {}, 0
     for i in s.annotated:
         if not (samples.masks / s.name / f"{s.frames.names[i]}.png").exists():
@@ -227,7 +230,7 @@ def _check_masks(samples, s, pictures) -> tuple[dict, list]:
     return facts, found
 
 
-def _check_targets(samples, looks: int = 32):
+def _check_targets(samples: Samples, looks: int = 32) -> list[Finding]:
     "Are there objects left in the windows that the network sees?"
     chosen = np.unique(np.linspace(0, len(samples) - 1, looks).astype(int))
     counts = [len(samples[1, int(i)]["index"]) for i in chosen]
@@ -240,7 +243,8 @@ def _check_targets(samples, looks: int = 32):
     return []
 
 
-def _check_leaks(sequences, seen, test, looks, gap):
+def _check_leaks(sequences: list[Sequence], seen: dict[str, np.ndarray], test: Iterable[Sequence], looks: int,
+                 gap: int) -> list[Finding]:
     findings, trained = [], {s.name: s for s in sequences}
     for t in test:
         if t.name in trained and len(t.annotated):
