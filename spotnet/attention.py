@@ -77,7 +77,7 @@ class Explorer:
     # ---- controls
 
     def _make_controls(self) -> None:
-        view, (height, width) = self.view, self.view.sequence.size
+        view, (height, width) = self.view, self.view.size
         last, names = len(view.sequence) - 1, list(view.detectors)
         self.frame = widgets.IntSlider(0, 0, last, description="frame", readout=False, style=_WIDE,
                                        layout=widgets.Layout(flex="1 1 auto"))
@@ -195,7 +195,7 @@ class Explorer:
             if box[0] < box[2] and box[1] < box[3]:
                 self.paint(box)
         elif event["event"] == "click":
-            height, width = self.view.sequence.size
+            height, width = self.view.size
             x, y = window.point(*event["point"])
             self.probe(min(int(x), width - 1), min(int(y), height - 1))
         elif event["event"] == "wheel":
@@ -216,8 +216,10 @@ class Explorer:
             self.unpaint(every=True)
 
     def _magnify(self, factor: float, around: tuple[float, float] | None) -> None:
-        self.view.centre = around or self.view.centre
-        self.zoom.value = min(max(self.zoom.value * factor, 1), self.zoom.max)
+        zoom = min(max(self.zoom.value * factor, 1), self.zoom.max)
+        if zoom != self.zoom.value:  # the picture follows the zoom; a centre that moved alone would mislead the next click
+            self.view.centre = around or self.view.centre
+            self.zoom.value = zoom
 
     def _on_strip(self, event: dict) -> None:
         if event["event"] == "key":

@@ -81,7 +81,7 @@ function render({ model, el }) {
   frame.addEventListener("pointerup", finish);
   frame.addEventListener("pointercancel", finish);
   frame.addEventListener("wheel", (event) => {
-    if (document.activeElement !== frame) return;  // the page scrolls until the picture was chosen
+    if (document.activeElement !== frame || !event.deltaY) return;  // the page scrolls until the picture was chosen
     event.preventDefault();
     model.send({ event: "wheel", point: share(event), up: event.deltaY < 0 });
   }, { passive: false });

@@ -68,6 +68,11 @@ def same_pictures(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 4.0) 
     return np.array([bool(len(theirs)) and bool((np.abs(theirs - t).max((1, 2)) <= tolerance).any()) for t in ours], bool)
 
 # %% ../nbs/82_data_check.ipynb #69980d98
+def _evenly(count: int, most: int) -> np.ndarray:
+    "Indices of at most so many of `count` things, spread evenly."
+    return np.unique(np.linspace(0, count - 1, most).astype(int))
+
+
 class Finding(NamedTuple):
     "One thing that was noticed."
     level: str  # "stop", "warning" or "note"
@@ -97,7 +102,7 @@ class DataCheck:
 
     def figure(self, count: int = 6) -> Figure:
         "Training samples as the network gets them: heatmap (orange), boxes (yellow), outline of the label mask (white)."
-        chosen = np.linspace(0, len(self.samples) - 1, min(count, len(self.samples))).astype(int)
+        chosen = _evenly(len(self.samples), count)
         figure, axes = plt.subplots(-(-len(chosen) // 3), 3, figsize=(12, 2.6 * -(-len(chosen) // 3)), squeeze=False)
         for ax in axes.flat:
             ax.axis("off")
@@ -136,7 +141,7 @@ def check_data(samples: Samples,  # what will be trained on
         if not len(s.annotated) or not s.frames.available:
             findings.append(Finding("warning", f"{s.name}: no annotated frame with an image; it teaches nothing."))
             continue
-        at = s.annotated[np.unique(np.linspace(0, len(s.annotated) - 1, looks).astype(int))]
+        at = s.annotated[_evenly(len(s.annotated), looks)]
         boxes = np.concatenate([s.objects[i].boxes for i in s.annotated])
         pictures = {int(i): s.frames[int(i)] for i in at}
         seen[s.name] = np.stack([thumbnail(p) for p in pictures.values()])
@@ -155,9 +160,9 @@ def check_data(samples: Samples,  # what will be trained on
     findings += _check_targets(samples)
     if not table.objects.sum():
         findings.append(Finding("stop", "not a single object in the training frames. Choose other sequences or frames."))
-    if samples.masks is not None and not table["mask filled"].max() > 0.01:
-        findings.append(Finding("stop", f"{samples.masks}: the masks are empty wherever there are objects, so the foreground "
-                                "map would learn that there is none. Write them again, by another method."))
+    elif samples.masks is not None and not table["mask filled"].max() > 0.01:
+        findings.append(Finding("stop", f"{samples.masks}: the masks are empty or missing wherever there are objects, so the "
+                                "foreground map would learn that there is none. Write them again, by another method."))
     return DataCheck(samples, table.round(3), findings + _check_leaks(samples.sequences, seen, test, looks, gap))
 
 
@@ -232,8 +237,7 @@ def _check_masks(samples: Samples, s: Sequence, pictures: dict[int, np.ndarray])
 
 def _check_targets(samples: Samples, looks: int = 32) -> list[Finding]:
     "Are there objects left in the windows that the network sees?"
-    chosen = np.unique(np.linspace(0, len(samples) - 1, looks).astype(int))
-    counts = [len(samples[1, int(i)]["index"]) for i in chosen]
+    counts = [len(samples[1, int(i)]["index"]) for i in _evenly(len(samples), looks)]
     if not any(counts):
         return [Finding("stop", f"none of {len(counts)} training samples holds an object. Check boxes, input_size and "
                         "augmentation.")]
@@ -259,7 +263,7 @@ def _check_leaks(sequences: list[Sequence], seen: dict[str, np.ndarray], test: I
                 findings.append(Finding("warning", f"{t.name}: {int((apart < gap).sum())} test frames are within {gap} frames of "
                                         f"training frames of the same clip (nearest: {apart.min()}). Leave a gap between them."))
         if t.frames.available and len(t.annotated) and (others := [v for k, v in seen.items() if k != t.name]):
-            at = t.annotated[np.unique(np.linspace(0, len(t.annotated) - 1, looks).astype(int))]
+            at = t.annotated[_evenly(len(t.annotated), looks)]
             repeated = same_pictures(np.stack([thumbnail(t.frames[int(i)]) for i in at]), np.concatenate(others))
             if repeated.any():
                 findings.append(Finding("warning", f"{t.name}: {repeated.sum()} of {len(at)} test frames looked at also occur in "

@@ -7,6 +7,7 @@ __all__ = ['run_grid', 'select_sequences', 'label_method', 'trained_detectors', 
            'sbatch_script', 'METRICS', 'collect', 'compare', 'describe', 'runs_table', 'RunsView', 'execute', 'status']
 
 # %% ../nbs/95_experiments.ipynb #111b2385
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
@@ -143,8 +144,8 @@ def _ended(run: Run, folder: Path, future: Future) -> dict:
 # %% ../nbs/95_experiments.ipynb #32a4b28f
 def select_sequences(data: str, root: str, names: list[str] | None = None, frames: str | dict[str, str] = "",
                      step: int = 1, split: str | None = None) -> list[Sequence]:
-    """Sequences of a data set by notebook parameters: `names`, a frame range "first-last" (or one for each sequence, by
-    name), every `step`-th frame.
+    """Sequences of a data set by notebook parameters: `names`, a frame range "first-last" of official numbers (or one for each
+    sequence, by name), every `step`-th frame. ValueError for a name that is not there or a range that is none.
 
     `data="scenes"` with an empty `root` renders the default scenes of those names (or of the split)."""
     ranges = frames if isinstance(frames, dict) else {}
@@ -153,11 +154,16 @@ def select_sequences(data: str, root: str, names: list[str] | None = None, frame
 
     def limits(name: str) -> tuple[int, ...] | None:
         text = ranges.get(name, "") if isinstance(frames, dict) else frames
+        if text and not re.fullmatch(r"\s*\d+\s*-\s*\d+\s*", text):
+            raise ValueError(f"frames {text!r}: expected first-last, such as 61-120")
         return tuple(int(n) for n in text.split("-")) if text else None
+
     if data == "scenes" and not root:
         configs = [c for c in default_scenes() if (not names or c.name in names) and split in (None, c.split)]
-        if not configs:
-            raise ValueError(f"no default scene named {names}; there are {', '.join(c.name for c in default_scenes())}")
+        absent = sorted(set(names or ()) - {c.name for c in configs})
+        if absent or not configs:
+            wanted = f"named {', '.join(absent)}" if absent else f"of split {split!r}"
+            raise ValueError(f"no default scene {wanted}; there are {', '.join(c.name for c in default_scenes())}")
         sequences = [render_scene(replace(c, frames=(limits(c.name) or (1, c.frames))[1])) for c in configs]
     else:
         sequences = [s for s in load_sequences(data, root, split, names) if s.frames.available]

@@ -33,7 +33,7 @@ class Gate:
     kind: str = "own"  # one of GATES
     blur: float = 16.0  # of "blurred": standard deviation in pixels of the frame
     threshold: float = 0.5  # of "thresholded": foreground probability
-    painted: tuple = ()  # ((x0, y0, x1, y1), strength) in pixels of the frame, later ones over earlier; strength 0 to 1
+    painted: tuple = ()  # ((x0, y0, x1, y1), strength) in pixels of the frame, later ones over earlier; 0 shuts, 1 opens
 
     def __post_init__(self) -> None:
         if self.kind not in GATES:
@@ -43,6 +43,11 @@ class Gate:
             if not (x1 > x0 and y1 > y0 and strength >= 0):
                 raise ValueError(f"painted box {tuple(box)} with strength {strength}: expected x0 < x1, y0 < y1 and a "
                                  "strength of at least 0")
+        # answers are remembered by gate: gates that ask the same must be equal, and lists have no hash
+        object.__setattr__(self, "painted", tuple((tuple(box), strength) for box, strength in self.painted))
+        for option, kind in (("blur", "blurred"), ("threshold", "thresholded")):
+            if self.kind != kind:
+                object.__setattr__(self, option, getattr(Gate, option))
 
     def __str__(self) -> str:
         option = {"blurred": f" {self.blur:g} px", "thresholded": f" at {self.threshold:g}"}.get(self.kind, "")
@@ -54,12 +59,18 @@ def as_gate(gate: Gate | str) -> Gate:
     return gate if isinstance(gate, Gate) else Gate(gate)
 
 # %% ../nbs/86_maps.ipynb #5675d2de
+def _check_size(what: str, values: np.ndarray, image: np.ndarray) -> None:
+    if values.shape != image.shape[:2]:
+        raise ValueError(f"the {what} is an array of shape {values.shape}; expected {image.shape[:2]}, a value for each pixel "
+                         "of the frame")
+
+
 class Maps:
     """What a detector sees in one frame: maps as float32 (H, W) in the frame's pixels, and detections.
 
     Gates are a `Gate`, the name of one, or a map (H, W) in the frame's pixels, 1 where to look and 0 where not. A network
     without attention answers the same under every gate. ValueError for an exported file, which has no features to offer,
-    and for gates that ask for boxes or a mask that the frame does not have."""
+    for gates that ask for boxes or a mask that the frame does not have, and for a mask or map of another size."""
 
     @torch.inference_mode()
     def __init__(self, detector: Detector, image: np.ndarray,
@@ -68,6 +79,8 @@ class Maps:
                  keep: int = 4) -> None:  # gates whose answers are kept
         if not isinstance(detector.model, SpotNet):
             raise ValueError("another attention needs the network itself: give Detector the checkpoint, not an exported file")
+        if mask is not None:
+            _check_size("label mask", mask, image)
         self.detector, self.image, self.objects, self.mask, self.keep = detector, image, objects, mask, keep
         batch, self.geometry = detector.prepare([image])
         self.feature = detector.model.features(batch)[-1]
@@ -95,6 +108,7 @@ class Maps:
             grid = cv2.resize(self.geometry.warp(np.asarray(values, np.float32)), own.shape[:1:-1], interpolation=cv2.INTER_AREA)
             return torch.from_numpy(grid).to(own)[None, None] * self.level
         if isinstance(gate, np.ndarray):
+            _check_size("gate", gate, self.image)
             return opened(gate)
         if gate.kind == "own":
             cells = own
@@ -272,6 +286,8 @@ class Timeline:
            within: Iterable[int] | None = None) -> float:
         "Average precision in percent over these frames; NaN where no object is annotated in them."
         chosen = self.frames(gate, within)
+        if not chosen:
+            return float("nan")
         key = as_gate(gate), protocol, iou, tuple(chosen)
         if key not in self._aps:  # asked again at every redraw
             judged = judge(protocol, self.sequence[chosen], self.detections(gate, chosen), iou)
@@ -311,10 +327,14 @@ class Timeline:
 
     def plot(self, gates: Iterable[Gate | str] = ("own",), protocol: Protocol | str = "uavdt", iou: float = 0.5,
              score: float = 0.3, figure: Figure | None = None) -> Figure:
-        "A figure over frames: AP, attention inside against outside and its entropy, misses and false alarms."
+        """A figure over frames: AP, attention inside against outside and its entropy, misses and false alarms. Gates under
+        which no frame was added are left out; ValueError if none is left."""
+        gates = [g for g in map(as_gate, gates) if self.frames(g)]
+        if not gates:
+            raise ValueError("no frame was added under these gates, so there is nothing to plot")
         figure = figure or plt.figure(figsize=(10, 3.6))
         axes = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
-        for k, gate in enumerate(map(as_gate, gates)):
+        for k, gate in enumerate(gates):
             table, style = self.table(gate, protocol, iou, score), ("-", "--", ":")[k % 3]
             axes[0].plot(table.frame, table.AP, style, color=f"C{k}", marker=".", ms=3, lw=1,
                          label=f"{gate}: {self.ap(gate, protocol, iou):.1f} over {len(table)}")

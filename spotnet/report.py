@@ -209,11 +209,11 @@ def _legend(figure: Figure, ax: plt.Axes, where: str = "outside lower center", c
 
 
 def plot_curves(folder: Path | str, runs: pd.DataFrame) -> Figure | None:
-    "Precision over recall, a line per run, one colour per setting; None where no run left a `curve.csv`."
+    "Precision over recall, a line per run, one colour per setting; None where no run left a `curve.csv` with points."
     found = [(row, pd.read_csv(path)) for row in runs.itertuples() if (path := Path(folder) / row.run / "curve.csv").exists()]
-    if not found:
-        return None
     ious, styles = sorted({i for _, c in found for i in c.iou.unique()}), _styles(runs)
+    if not ious:  # no file, or no run found anything
+        return None
     figure, axes = plt.subplots(1, len(ious), figsize=(4.2 * len(ious), 3.6), squeeze=False, layout="constrained")
     for ax, iou in zip(axes[0], ious):
         for row, curve in found:
@@ -249,7 +249,7 @@ def plot_learning(folder: Path | str, runs: pd.DataFrame) -> Figure | None:
 
 def plot_speed(runs: pd.DataFrame, metric: str = "AP50") -> Figure | None:
     "A metric against images per second at detection; the area of a point goes with the number of weights. None without speeds."
-    if not {"detect_images_per_second", metric} <= set(runs) or runs.detect_images_per_second.notna().sum() == 0:
+    if not {"detect_images_per_second", "weights", metric} <= set(runs) or runs.detect_images_per_second.notna().sum() == 0:
         return None
     figure, ax = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
     styles = _styles(runs)
@@ -296,7 +296,7 @@ def _table(frame: pd.DataFrame) -> str:
     return f'<div class="wide">{_cells(frame).to_html(index=False, border=0)}</div>'
 
 
-def with_spread(comparison: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+def with_spread(comparison: pd.DataFrame) -> pd.DataFrame:
     "A comparison for reading: `mean ± spread`, and `difference [low, high]`, in one cell each."
     shown = _cells(comparison[[c for c in comparison if c.split()[-1] not in ("spread", "difference", "low", "high")]])
     shown["seeds"] = ["" if n != n else f"{n:.0f}" for n in comparison.seeds]
@@ -327,7 +327,7 @@ def _save_table(frame: pd.DataFrame, folder: Path, name: str, shown: pd.DataFram
 def describe(compared: pd.DataFrame) -> str:
     "What the figures of an experiment rest on, in words: data, frames, objects, network, steps, seeds, device."
     def several(column: str, form: str = "{:.0f}") -> str:
-        values = [v for v in (dict.fromkeys(compared[column].dropna()) if column in compared else ())]
+        values = dict.fromkeys(compared[column].dropna()) if column in compared else ()
         return ", ".join(form.format(v) if isinstance(v, (int, float)) else str(v) for v in values) or "not recorded"
     return (f"Data: {several('data')}; {several('train_count')} training frames, {several('test_count')} test frames with "
             f"{several('objects')} objects. Network {several('size')}, {several('steps')} steps of {several('batch')} "

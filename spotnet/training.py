@@ -8,6 +8,7 @@ __all__ = ['Order', 'batches', 'validate', 'Diverged', 'TrainResult', 'train', '
 # %% ../nbs/80_training.ipynb #6b424b1f
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -100,7 +101,7 @@ def _collate(items: list[dict]) -> dict:
 
 @contextmanager
 def _before_a_fork() -> Iterator[None]:
-    "A process forked while OpenCV holds a pool of threads would wait for threads that it has not."
+    "A process forked while OpenCV holds a pool of threads would wait for threads that it does not have."
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -368,6 +369,9 @@ def train(config: TrainConfig, sequences: list[Sequence], out: Path | str,
         config = replace(config, epochs=None, steps=max(1, round(config.epochs * max(1, len(samples) // config.batch))))
     run = _Run(config, out, accelerator, model, samples, fingerprint(sequences))
     accelerator.wait_for_everyone()  # all have looked for a checkpoint before one is written
+    if checkpoint is not None and not resume and accelerator.is_main_process:  # `last` is replaced below
+        shutil.rmtree(out / "checkpoint" / "best", ignore_errors=True)
+        (out / "history.csv").unlink(missing_ok=True)
     run.begin(checkpoint if resume else None)
     state, history = run.state, History(out, run.state["step"], accelerator.is_main_process)
     if trackers:
@@ -379,7 +383,8 @@ def train(config: TrainConfig, sequences: list[Sequence], out: Path | str,
         if state["step"] == 0:
             run.save("last")  # a full disk shows now, not after the first epoch
         elif state["stopped"] or state["step"] >= config.steps:
-            accelerator.print(f"{out}: already trained for {state['step']} steps {state['stopped']}")
+            why = f"; {state['stopped']}" if state["stopped"] else ""
+            accelerator.print(f"{out}: already trained for {state['step']} steps{why}")
         stream = batches(samples, run.order, config, accelerator.device)
         run.model.train()
         while state["step"] < config.steps and not state["stopped"]:

@@ -81,9 +81,16 @@ def export_rerun(view: View, path: Path | str, indices: Iterable[int] | None = N
 
 _LOADER = '''"""Loads this folder into FiftyOne and opens it:  python load.py"""
 import json
+import re
 from pathlib import Path
 
 import fiftyone as fo
+
+
+def field(name):
+    "FiftyOne's names of fields and evaluations are identifiers."
+    return re.sub(r"\\W+", "_", name)
+
 
 here = Path(__file__).resolve().parent
 facts = json.loads((here / "facts.json").read_text())
@@ -92,13 +99,13 @@ for number, frame in facts["frames"].items():
     sample = fo.Sample(filepath=str(here / frame["image"]), frame_number=int(number))
     if frame["mask"]:
         sample["label_mask"] = fo.Segmentation(mask_path=str(here / frame["mask"]))
-    for field, rows in frame["boxes"].items():
-        sample[field] = fo.Detections(detections=[fo.Detection(**row) for row in rows])
-    for field, place in frame["maps"].items():
-        sample[field] = fo.Heatmap(map_path=str(here / place))
+    for name, rows in frame["boxes"].items():
+        sample[field(name)] = fo.Detections(detections=[fo.Detection(**row) for row in rows])
+    for name, place in frame["maps"].items():
+        sample[field(name)] = fo.Heatmap(map_path=str(here / place))
     dataset.add_sample(sample)
 for name in facts["detectors"]:
-    dataset.evaluate_detections(name, gt_field="objects", eval_key=f"eval_{name}", iou=0.5)
+    dataset.evaluate_detections(field(name), gt_field="objects", eval_key=field(f"eval_{name}"), iou=0.5)
 fo.launch_app(dataset).wait()
 '''
 
@@ -109,7 +116,7 @@ def export_fiftyone(view: View, folder: Path | str, indices: Iterable[int] | Non
     folder, facts = Path(folder), {}
     for part in ("data", "masks", "maps"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    height, width = view.sequence.size
+    height, width = view.size
     def rows(boxes: np.ndarray, labels: np.ndarray, **columns: list) -> list[dict]:
         shares = np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]) / [width, height, width, height]
         return [{"label": view.sequence.classes[label], "bounding_box": share, **{k: v[n] for k, v in columns.items()}}

@@ -89,8 +89,8 @@ class View:
     """What is shown of a sequence, by one detector or several. ValueError for a sequence without frames.
 
     Set attributes, then ask for `picture`, `describe`, `figure`, ...: `index` of the frame, `shown` (names of detectors),
-    `layers` (name -> opacity, see LAYERS), `score`, `gate`, `zoom` and `centre` (x, y), `colours`, `logit` (attention as
-    the number before the sigmoid) and `point` (x, y)."""
+    `layers` (name -> opacity, see LAYERS), `score`, `gate` (a `Gate`), `zoom` and `centre` (x, y), `colours`, `logit`
+    (attention as the number before the sigmoid) and `point` (x, y, marked in the picture), in pixels of the frame."""
 
     def __init__(self, sequence: Sequence,
                  detectors: Detector | dict[str, Detector],  # one, or several by name
@@ -102,6 +102,7 @@ class View:
         if not len(sequence):
             raise ValueError(f"sequence {sequence.name} has no frames to look at")
         self.sequence, self.protocol, self.iou, self.memory, self.width = sequence, protocol, iou, memory, width
+        self.size = sequence.size  # height, width of the frames; asked once, because it decodes one
         self.detectors = detectors if isinstance(detectors, dict) else {"detector": detectors}
         self.masks = MaskFolder(masks, sequence) if isinstance(masks, (str, Path)) else masks or {}
         self.timelines = {name: Timeline(sequence) for name in self.detectors}
@@ -116,7 +117,7 @@ class View:
 
     def window(self) -> Window:
         "The part of the frame that is shown."
-        return Window.of(*self.sequence.size, self.zoom, self.centre, self.width // max(1, min(2, len(self.shown))))
+        return Window.of(*self.size, self.zoom, self.centre, self.width // max(1, min(2, len(self.shown))))
 
     def maps(self, name: str, index: int | None = None) -> Maps:
         "What a detector sees in a frame (by default the shown one), from memory if it was visited lately."
@@ -133,7 +134,7 @@ class View:
         "Why the gate cannot be asked of a detector on a frame; empty if it can."
         maps = self.maps(name, index)
         if not maps.gated:
-            return "This network has no attention to change"
+            return "this network has no attention to change"
         try:
             maps.read(self.gate)
         except ValueError as error:
@@ -151,7 +152,7 @@ class View:
     def errors(self, name: str, gate: Gate | str | None = None) -> Errors:
         "What became of a detector's boxes on the shown frame."
         gate = as_gate(self.usable(name) if gate is None else gate)
-        key = self.index, name, gate, self.score
+        key = self.index, name, gate, self.score, self.protocol, self.iou
         if key not in self._errors:
             found = self.detections(name, gate)
             self._errors[key] = frame_errors(self.sequence, self.index, found, self.score, self.protocol, self.iou)
@@ -207,7 +208,7 @@ class View:
         if self.layers["heatmap"]:
             values["heatmap"] = maps.heatmap(gate), False
         if self.layers["size"]:
-            values["size"] = maps.sizes(gate) / (max(self.sequence.size) / 4), True
+            values["size"] = maps.sizes(gate) / (max(self.size) / 4), True
         return values
 
     def _draw_changes(self, picture: np.ndarray, window: Window, name: str) -> np.ndarray:
@@ -236,7 +237,7 @@ class View:
         if self.gate == Gate():
             return words + "."
         if obstacle := self.obstacle(name):
-            return f"{words}. {obstacle}."
+            return f"{words}; {obstacle}."
         gained, lost = self.changes(name)
         return f"{words}. Gate {self.gate}: {len(gained)} gained, {len(lost)} lost."
 
@@ -259,7 +260,7 @@ class View:
 
     def figure(self) -> Figure:
         "What is shown as a static figure, for notebooks that are read without a kernel, papers and reports."
-        height, width = self.sequence.size
+        height, width = self.size
         wide, strip = 12 / len(self.shown), self.strip()
         heights = [wide * height / width + 0.4 + 0.15 * len(self.shown)] + [3.84] * (strip is not None)
         figure = plt.figure(figsize=(12, sum(heights)), layout="constrained")
