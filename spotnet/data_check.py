@@ -64,7 +64,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def same_pictures(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 4.0) -> np.ndarray:
-    "Which of thumbnails (N, 36, 64) occur among others (M, 36, 64): bool (N,)."
+    "Which of thumbnails (N, 36, 64) occur among others (M, 36, 64), within `tolerance` grey levels: bool (N,)."
     return np.array([bool(len(theirs)) and bool((np.abs(theirs - t).max((1, 2)) <= tolerance).any()) for t in ours], bool)
 
 # %% ../nbs/82_data_check.ipynb #69980d98
@@ -115,7 +115,9 @@ class DataCheck:
 
 
 def draw_targets(sample: dict, mean: tuple, std: tuple) -> np.ndarray:
-    "RGB uint8 (H, W, 3): a sample's image with its heatmap, boxes read back from its targets, and foreground outline."
+    """RGB uint8 (H, W, 3): a sample's image with its heatmap, boxes read back from its targets, and foreground outline.
+
+    `mean` and `std` are those that normalised the image, RGB in units of 255."""
     image = np.clip(255 * (sample["image"].transpose(1, 2, 0) * std + mean), 0, 255)
     height, width = image.shape[:2]
     heat = cv2.resize(sample["heatmap"].max(0), (width, height), interpolation=cv2.INTER_LINEAR)[..., None]

@@ -128,6 +128,7 @@ def compare(runs: pd.DataFrame,  # as `runs_table` makes it
     return pd.DataFrame(rows)
 
 # %% ../nbs/94_report.ipynb #7dfdc791
+# by data set: its name, the table of its sequences, that table's column of frame counts, the table of published results
 _OFFICIAL = {"uadetrac": ("UA-DETRAC", "detrac_sequences", "frames", "detrac"),
              "uavdt": ("UAVDT", "uavdt_sequences", "toolkit_frames", "uavdt")}
 

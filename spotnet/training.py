@@ -122,7 +122,7 @@ def batches(samples: Samples, order: Order, config: TrainConfig, device: torch.d
 
 # %% ../nbs/80_training.ipynb #ee9a5525
 def validate(model: SpotNet, sequences: list[Sequence], config: TrainConfig, accelerator: Accelerator | None = None,
-             masks: Path | str | None = None) -> dict:
+             masks: Path | str | None = None) -> dict:  # folder of label masks, for the loss
     """AP at `config.iou` and at 0.5 over annotated sequences, in percent; the loss too if it is what `config.metric` asks.
 
     The loss is that of the answering stack on whole frames without augmentation, a mean over frames."""
@@ -349,7 +349,8 @@ def train(config: TrainConfig, sequences: list[Sequence], out: Path | str,
           overwrite: bool = False) -> TrainResult:  # start again in a folder that holds a run
     """Train on annotated sequences; write `history.csv`, `steps.jsonl` and `checkpoint/` to the folder `out`.
 
-    Raises DataError, CheckpointError, NonFiniteLoss and Diverged, each saying what to do."""
+    Raises DataError, CheckpointError, NonFiniteLoss and Diverged, each saying what to do; ValueError and RuntimeError for
+    settings that cannot be met here."""
     out, validation = Path(out), list(validation or [])
     accelerator = _accelerator(config, processes, trackers, out)
     checkpoint = find_run(out / "checkpoint" / "last")
