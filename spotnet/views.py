@@ -254,8 +254,8 @@ class View:
         figure = timeline.plot(gates, self.protocol, self.iou, self.score, Figure(figsize=size, dpi=96))
         axes = figure.axes[0]
         axes.set_title(f"{self.sequence.name}, {name}", fontsize=7, loc="left", pad=2)
-        words = f"{name}, {len(timeline)} frames: " + ", ".join(
-            f"AP {timeline.ap(g, self.protocol, self.iou):.1f} with gate {g}" for g in gates)
+        words = f"{name}: " + ", ".join(f"AP {timeline.ap(g, self.protocol, self.iou):.1f} with gate {g} over "
+                                        f"{len(timeline.frames(g))} frames" for g in gates)
         return pixels(figure), (*axes.get_position().intervalx, *axes.get_xlim()), words
 
     def figure(self) -> Figure:
