@@ -104,7 +104,8 @@ for number, frame in facts["frames"].items():
     for name, place in frame["maps"].items():
         sample[field(name)] = fo.Heatmap(map_path=str(here / place))
     dataset.add_sample(sample)
-for name in facts["detectors"]:
+annotated = any("objects" in frame["boxes"] for frame in facts["frames"].values())
+for name in facts["detectors"] if annotated else ():
     dataset.evaluate_detections(field(name), gt_field="objects", eval_key=field(f"eval_{name}"), iou=0.5)
 fo.launch_app(dataset).wait()
 '''
