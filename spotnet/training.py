@@ -370,9 +370,6 @@ def train(config: TrainConfig, sequences: list[Sequence], out: Path | str,
         config = replace(config, epochs=None, steps=max(1, round(config.epochs * max(1, len(samples) // config.batch))))
     run = _Run(config, out, accelerator, model, samples, fingerprint(sequences))
     accelerator.wait_for_everyone()  # all have looked for a checkpoint before one is written
-    if checkpoint is not None and not resume and accelerator.is_main_process:  # `last` is replaced below
-        shutil.rmtree(out / "checkpoint" / "best", ignore_errors=True)
-        (out / "history.csv").unlink(missing_ok=True)
     run.begin(checkpoint if resume else None)
     state, history = run.state, History(out, run.state["step"], accelerator.is_main_process)
     if trackers:
@@ -383,6 +380,9 @@ def train(config: TrainConfig, sequences: list[Sequence], out: Path | str,
     try:
         if state["step"] == 0:
             run.save("last")  # a full disk shows now, not after the first epoch
+            if checkpoint is not None and accelerator.is_main_process:  # the rest of a run that is overwritten
+                shutil.rmtree(out / "checkpoint" / "best", ignore_errors=True)
+                (out / "history.csv").unlink(missing_ok=True)
         elif state["stopped"] or state["step"] >= config.steps:
             why = f"; {state['stopped']}" if state["stopped"] else ""
             accelerator.print(f"{out}: already trained for {state['step']} steps{why}")
