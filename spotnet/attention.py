@@ -8,9 +8,10 @@ __all__ = ['Explorer', 'overlay', 'figure_strip']
 # %% ../nbs/90_attention.ipynb #31640863
 import asyncio
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import cv2
 import ipywidgets as widgets
@@ -22,9 +23,12 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from .canvas import Canvas
+from .detection import Detector
 from .errors import COLOURS
+from .judging import Protocol
 from .maps import GATES, Gate
 from .pictures import COLOUR_MAPS, overlay  # noqa: F401 (named here for users)
+from .sequences import Sequence
 from .views import CHANGED, View, figure_strip, pixels  # noqa: F401
 
 # %% ../nbs/90_attention.ipynb #50eaa6de
@@ -38,7 +42,7 @@ _WIDE = {"description_width": "72px"}
 _ROW = widgets.Layout(flex_flow="row wrap", align_items="center")
 
 
-def _slider(value, low, high, step, name: str) -> widgets.FloatSlider:
+def _slider(value: float, low: float, high: float, step: float, name: str) -> widgets.FloatSlider:
     return widgets.FloatSlider(value, min=low, max=high, step=step, description=name, style=_WIDE,
                                layout=widgets.Layout(width="260px"))
 
@@ -48,7 +52,7 @@ def _whole(value: int, most: int, name: str) -> widgets.BoundedIntText:
                                   layout=widgets.Layout(width="110px"))
 
 
-def _button(name: str, what, tip: str) -> widgets.Button:
+def _button(name: str, what: Callable[[], object], tip: str) -> widgets.Button:
     made = widgets.Button(description=name, tooltip=tip, layout=widgets.Layout(width="auto"))
     made.on_click(lambda _: what())
     return made
@@ -59,8 +63,9 @@ class Explorer:
 
     Arguments are those of `View`, which it keeps as `view`. Every control is an attribute with a `value`."""
 
-    def __init__(self, sequence, detectors, masks=None, score: float = 0.3, protocol="uavdt", iou: float = 0.5,
-                 memory: int = 512_000_000, width: int = 960):
+    def __init__(self, sequence: Sequence, detectors: Detector | dict[str, Detector],
+                 masks: Path | str | dict[int, np.ndarray] | None = None, score: float = 0.3,
+                 protocol: Protocol | str = "uavdt", iou: float = 0.5, memory: int = 512_000_000, width: int = 960) -> None:
         self.view = View(sequence, detectors, masks, score, protocol, iou, memory, width)
         self._task = self._playing = self._strip = self._span = self._marked = self._coursed = None
         self._quiet = False
@@ -72,7 +77,7 @@ class Explorer:
     # ---- controls
 
     def _make_controls(self) -> None:
-        view, (height, width) = self.view, self.view.sequence.size
+        view, (height, width) = self.view, self.view.size
         last, names = len(view.sequence) - 1, list(view.detectors)
         self.frame = widgets.IntSlider(0, 0, last, description="frame", readout=False, style=_WIDE,
                                        layout=widgets.Layout(flex="1 1 auto"))
@@ -110,7 +115,7 @@ class Explorer:
         self.course = Canvas(format="png", label="time course of the probed pixel")
 
     def _listen(self) -> None:
-        def on(controls, what):
+        def on(controls: Iterable[widgets.Widget], what: Callable[[], None]) -> None:
             for control in controls:
                 control.observe(lambda change: self._quiet or what(), "value")
         on([self.play], self._on_play)
@@ -125,7 +130,7 @@ class Explorer:
     def _arrange(self) -> None:
         self.panels = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap"))
         self.course.layout.display = self.strip.layout.display = "none"  # until there is something to see
-        def row(*items):
+        def row(*items: widgets.Widget) -> widgets.HBox:
             return widgets.HBox(items, layout=_ROW)
         painting = row(widgets.HTML("paint box"), *self.corners, self.strength, self.paint_button, self.undo_button)
         gate = widgets.VBox([self.kind, row(self.blur, self.threshold), painting])
@@ -172,7 +177,7 @@ class Explorer:
         self.frame.value = int(np.abs(numbers - self.number.value).argmin())
         self._set(self.number, int(numbers[self.frame.value]))
 
-    def _set(self, control, value) -> None:
+    def _set(self, control: widgets.Widget, value: object) -> None:
         "Set a control without asking what it does."
         self._quiet, control.value = True, value
         self._quiet = False
@@ -190,7 +195,7 @@ class Explorer:
             if box[0] < box[2] and box[1] < box[3]:
                 self.paint(box)
         elif event["event"] == "click":
-            height, width = self.view.sequence.size
+            height, width = self.view.size
             x, y = window.point(*event["point"])
             self.probe(min(int(x), width - 1), min(int(y), height - 1))
         elif event["event"] == "wheel":
@@ -210,9 +215,11 @@ class Explorer:
         else:
             self.unpaint(every=True)
 
-    def _magnify(self, factor: float, around) -> None:
-        self.view.centre = around or self.view.centre
-        self.zoom.value = min(max(self.zoom.value * factor, 1), self.zoom.max)
+    def _magnify(self, factor: float, around: tuple[float, float] | None) -> None:
+        zoom = min(max(self.zoom.value * factor, 1), self.zoom.max)
+        if zoom != self.zoom.value:  # the picture follows the zoom; a centre that moved alone would mislead the next click
+            self.view.centre = around or self.view.centre
+            self.zoom.value = zoom
 
     def _on_strip(self, event: dict) -> None:
         if event["event"] == "key":
@@ -231,7 +238,7 @@ class Explorer:
     def _alert(self, error: BaseException) -> None:
         self.legend.value = f"<div role='alert' style='color:#b00020'>{html.escape(str(error))}</div>{self._legend()}"
 
-    def paint(self, box, strength: float = None) -> None:
+    def paint(self, box: Iterable[float], strength: float | None = None) -> None:
         "Shut the gate in a box x0, y0, x1, y1 of the frame (strength 0), or open it (1). ValueError for a box without area."
         box = tuple(float(v) for v in box)
         strength = self.strength.value if strength is None else strength
@@ -371,20 +378,20 @@ class Explorer:
     def begin(self) -> None:
         "Analyse between one event of the notebook and the next; without a notebook, now."
         self.cancel()
-        async def work():
+        async def work() -> None:
             for _ in self.steps():
                 await asyncio.sleep(0.002)
             self._show_strip()
         self._task = self._spawn(work())
 
-    def _spawn(self, work) -> asyncio.Task | None:
+    def _spawn(self, work: Coroutine) -> asyncio.Task | None:
         "Work beside the notebook's events, or at once where there are none; what goes wrong is shown."
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             asyncio.run(work)
             return None
-        def over(task):
+        def over(task: asyncio.Task) -> None:
             if not task.cancelled() and task.exception() is not None:
                 self.play.value, self.progress.value = False, "failed"
                 self._alert(task.exception())
@@ -422,19 +429,19 @@ class Explorer:
 
     # ---- what stays
 
-    def figure(self):
+    def figure(self) -> Figure:
         "What is shown, as a static figure (`View.figure`)."
         return self.view.figure()
 
-    def save_figure(self, path):
+    def save_figure(self, path: Path | str) -> Path:
         "What is shown, as a file (`View.save_figure`)."
         return self.view.save_figure(path)
 
-    def make_video(self, path, fps: float = 10, progress: bool = True):
+    def make_video(self, path: Path | str, fps: float = 10, progress: bool = True) -> Path:
         "What is shown, for the frames of the range, as a video (`View.make_video`)."
         return self.view.make_video(path, range(self.range.value[0], self.range.value[1] + 1), fps, progress)
 
-    def _repr_mimebundle_(self, **kwargs):
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         "The live explorer, and beside it a still picture for wherever no kernel runs."
         figure, memory = self.figure(), BytesIO()
         figure.savefig(memory, format="jpeg", dpi=80)

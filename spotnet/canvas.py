@@ -6,6 +6,8 @@
 __all__ = ['Canvas']
 
 # %% ../nbs/88_canvas.ipynb #facf9006
+from collections.abc import Callable
+
 import anywidget
 import cv2
 import numpy as np
@@ -79,7 +81,7 @@ function render({ model, el }) {
   frame.addEventListener("pointerup", finish);
   frame.addEventListener("pointercancel", finish);
   frame.addEventListener("wheel", (event) => {
-    if (document.activeElement !== frame) return;  // the page scrolls until the picture was chosen
+    if (document.activeElement !== frame || !event.deltaY) return;  // the page scrolls until the picture was chosen
     event.preventDefault();
     model.send({ event: "wheel", point: share(event), up: event.deltaY < 0 });
   }, { passive: false });
@@ -118,7 +120,7 @@ class Canvas(anywidget.AnyWidget):
     help = traitlets.Unicode("").tag(sync=True)  # what mouse and keys do
     hears = traitlets.List(traitlets.Unicode()).tag(sync=True)  # as browsers name them: "ArrowLeft", "+", ...
 
-    def show(self, picture: np.ndarray, alt: str = None) -> None:
+    def show(self, picture: np.ndarray, alt: str | None = None) -> None:
         "Replace the picture: RGB uint8 (H, W, 3)."
         code, options = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90]) if self.format == "jpeg" else (".png", [])
         _, data = cv2.imencode(code, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
@@ -126,6 +128,6 @@ class Canvas(anywidget.AnyWidget):
             self.value = data.tobytes()
             self.alt = self.alt if alt is None else alt
 
-    def on_event(self, handler) -> None:
+    def on_event(self, handler: Callable[[dict], object]) -> None:
         "Call `handler` with every event."
         self.on_msg(lambda widget, content, buffers: handler(content))

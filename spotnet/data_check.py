@@ -6,6 +6,7 @@
 __all__ = ['mixed_up', 'edge_gaps', 'thumbnail', 'same_pictures', 'Finding', 'DataCheck', 'draw_targets', 'check_data']
 
 # %% ../nbs/82_data_check.ipynb #b519f448
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,9 +14,11 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from .mask_quality import box_mask
 from .samples import Samples
+from .sequences import Sequence
 
 # %% ../nbs/82_data_check.ipynb #5b0713ca
 def mixed_up(boxes: np.ndarray) -> str:
@@ -61,10 +64,15 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def same_pictures(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 4.0) -> np.ndarray:
-    "Which of thumbnails (N, 36, 64) occur among others (M, 36, 64): bool (N,)."
+    "Which of thumbnails (N, 36, 64) occur among others (M, 36, 64), within `tolerance` grey levels: bool (N,)."
     return np.array([bool(len(theirs)) and bool((np.abs(theirs - t).max((1, 2)) <= tolerance).any()) for t in ours], bool)
 
 # %% ../nbs/82_data_check.ipynb #69980d98
+def _evenly(count: int, most: int) -> np.ndarray:
+    "Indices of at most so many of `count` things, spread evenly."
+    return np.unique(np.linspace(0, count - 1, most).astype(int))
+
+
 class Finding(NamedTuple):
     "One thing that was noticed."
     level: str  # "stop", "warning" or "note"
@@ -92,9 +100,9 @@ class DataCheck:
         "Plain values, for JSON."
         return {"sequences": self.table.to_dict("records"), "findings": [f._asdict() for f in self.findings]}
 
-    def figure(self, count: int = 6):
+    def figure(self, count: int = 6) -> Figure:
         "Training samples as the network gets them: heatmap (orange), boxes (yellow), outline of the label mask (white)."
-        chosen = np.linspace(0, len(self.samples) - 1, min(count, len(self.samples))).astype(int)
+        chosen = _evenly(len(self.samples), count)
         figure, axes = plt.subplots(-(-len(chosen) // 3), 3, figsize=(12, 2.6 * -(-len(chosen) // 3)), squeeze=False)
         for ax in axes.flat:
             ax.axis("off")
@@ -106,8 +114,10 @@ class DataCheck:
         return figure
 
 
-def draw_targets(sample: dict, mean, std) -> np.ndarray:
-    "RGB uint8 (H, W, 3): a sample's image with its heatmap, boxes read back from its targets, and foreground outline."
+def draw_targets(sample: dict, mean: tuple, std: tuple) -> np.ndarray:
+    """RGB uint8 (H, W, 3): a sample's image with its heatmap, boxes read back from its targets, and foreground outline.
+
+    `mean` and `std` are those that normalised the image, RGB in units of 255."""
     image = np.clip(255 * (sample["image"].transpose(1, 2, 0) * std + mean), 0, 255)
     height, width = image.shape[:2]
     heat = cv2.resize(sample["heatmap"].max(0), (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
@@ -124,7 +134,7 @@ def draw_targets(sample: dict, mean, std) -> np.ndarray:
 
 
 def check_data(samples: Samples,  # what will be trained on
-               test=(),  # sequences that will be tested on
+               test: Iterable[Sequence] = (),  # sequences that will be tested on
                looks: int = 60,  # frames of each sequence whose pixels are looked at
                gap: int = 25) -> DataCheck:  # frames between training and test of one clip below which they are neighbours
     "Look for what makes training fail or look better than it is. Decodes up to `looks` frames of each sequence."
@@ -133,7 +143,7 @@ def check_data(samples: Samples,  # what will be trained on
         if not len(s.annotated) or not s.frames.available:
             findings.append(Finding("warning", f"{s.name}: no annotated frame with an image; it teaches nothing."))
             continue
-        at = s.annotated[np.unique(np.linspace(0, len(s.annotated) - 1, looks).astype(int))]
+        at = s.annotated[_evenly(len(s.annotated), looks)]
         boxes = np.concatenate([s.objects[i].boxes for i in s.annotated])
         pictures = {int(i): s.frames[int(i)] for i in at}
         seen[s.name] = np.stack([thumbnail(p) for p in pictures.values()])
@@ -152,20 +162,20 @@ def check_data(samples: Samples,  # what will be trained on
     findings += _check_targets(samples)
     if not table.objects.sum():
         findings.append(Finding("stop", "not a single object in the training frames. Choose other sequences or frames."))
-    if samples.masks is not None and not table["mask filled"].max() > 0.01:
-        findings.append(Finding("stop", f"{samples.masks}: the masks are empty wherever there are objects, so the foreground "
-                                "map would learn that there is none. Write them again, by another method."))
+    elif samples.masks is not None and not table["mask filled"].max() > 0.01:
+        findings.append(Finding("stop", f"{samples.masks}: the masks are empty or missing wherever there are objects, so the "
+                                "foreground map would learn that there is none. Write them again, by another method."))
     return DataCheck(samples, table.round(3), findings + _check_leaks(samples.sequences, seen, test, looks, gap))
 
 
-def _input_scale(samples: Samples):
+def _input_scale(samples: Samples) -> Callable[[tuple], float]:
     "Input pixels per frame pixel, as a function of the frame's shape."
     if samples.crop or samples.size is None:
         return lambda shape: 1.0
     return lambda shape: min(samples.size[0] / shape[0], samples.size[1] / shape[1])
 
 
-def _check_boxes(s, boxes, cells, shape):
+def _check_boxes(s: Sequence, boxes: np.ndarray, cells: np.ndarray, shape: tuple) -> Iterator[tuple[str, str]]:
     if look := mixed_up(boxes):
         yield "warning", f"the boxes look like {look}. Look at the figure, and correct the reader or the file."
     outside = ((boxes[:, :2] < -1) | (boxes[:, 2:] > [shape[1] + 1, shape[0] + 1])).any(1)
@@ -179,7 +189,7 @@ def _check_boxes(s, boxes, cells, shape):
                           "input, or on windows (crop).")
 
 
-def _check_repeats(thumbnails):
+def _check_repeats(thumbnails: np.ndarray) -> Iterator[tuple[str, str]]:
     if len(thumbnails) > 3:
         same = [bool(same_pictures(b[None], a[None])[0]) for a, b in zip(thumbnails, thumbnails[1:])]
         if np.mean(same) > 0.5:
@@ -187,7 +197,7 @@ def _check_repeats(thumbnails):
                            "n-th frame would teach as much.")
 
 
-def _check_masks(samples, s, pictures) -> tuple[dict, list]:
+def _check_masks(samples: Samples, s: Sequence, pictures: dict[int, np.ndarray]) -> tuple[dict, list]:
     found, gaps, filled, outside, lives, missing = [], [], [], [], {}, 0
     for i in s.annotated:
         if not (samples.masks / s.name / f"{s.frames.names[i]}.png").exists():
@@ -227,10 +237,9 @@ def _check_masks(samples, s, pictures) -> tuple[dict, list]:
     return facts, found
 
 
-def _check_targets(samples, looks: int = 32):
+def _check_targets(samples: Samples, looks: int = 32) -> list[Finding]:
     "Are there objects left in the windows that the network sees?"
-    chosen = np.unique(np.linspace(0, len(samples) - 1, looks).astype(int))
-    counts = [len(samples[1, int(i)]["index"]) for i in chosen]
+    counts = [len(samples[1, int(i)]["index"]) for i in _evenly(len(samples), looks)]
     if not any(counts):
         return [Finding("stop", f"none of {len(counts)} training samples holds an object. Check boxes, input_size and "
                         "augmentation.")]
@@ -240,7 +249,8 @@ def _check_targets(samples, looks: int = 32):
     return []
 
 
-def _check_leaks(sequences, seen, test, looks, gap):
+def _check_leaks(sequences: list[Sequence], seen: dict[str, np.ndarray], test: Iterable[Sequence], looks: int,
+                 gap: int) -> list[Finding]:
     findings, trained = [], {s.name: s for s in sequences}
     for t in test:
         if t.name in trained and len(t.annotated):
@@ -255,7 +265,7 @@ def _check_leaks(sequences, seen, test, looks, gap):
                 findings.append(Finding("warning", f"{t.name}: {int((apart < gap).sum())} test frames are within {gap} frames of "
                                         f"training frames of the same clip (nearest: {apart.min()}). Leave a gap between them."))
         if t.frames.available and len(t.annotated) and (others := [v for k, v in seen.items() if k != t.name]):
-            at = t.annotated[np.unique(np.linspace(0, len(t.annotated) - 1, looks).astype(int))]
+            at = t.annotated[_evenly(len(t.annotated), looks)]
             repeated = same_pictures(np.stack([thumbnail(t.frames[int(i)]) for i in at]), np.concatenate(others))
             if repeated.any():
                 findings.append(Finding("warning", f"{t.name}: {repeated.sum()} of {len(at)} test frames looked at also occur in "

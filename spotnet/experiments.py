@@ -7,7 +7,9 @@ __all__ = ['run_grid', 'select_sequences', 'label_method', 'trained_detectors', 
            'sbatch_script', 'METRICS', 'collect', 'compare', 'describe', 'runs_table', 'RunsView', 'execute', 'status']
 
 # %% ../nbs/95_experiments.ipynb #111b2385
-from concurrent.futures import FIRST_COMPLETED, wait
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,20 +21,20 @@ from .report import METRICS, collect, compare, describe, runs_table  # noqa: F40
 from .files import write_json
 from .runs import RunsView, execute, is_held, last_error, notebook_hash, status
 from .scenes import default_scenes, render_scene
-from .sequences import load_sequences
+from .sequences import Sequence, load_sequences
 
 # %% ../nbs/95_experiments.ipynb #2ed7e126
 _all_ = ["Grid", "GridError", "Run", "sbatch_script", "METRICS", "collect", "compare", "describe", "runs_table", "RunsView",
          "execute", "status"]
 
 # %% ../nbs/95_experiments.ipynb #edc22cc4
-def _chosen(grid: Grid, folder: Path, only) -> list:
+def _chosen(grid: Grid, folder: Path, only: str | Iterable[str] | None) -> list[Run]:
     "The runs that `only` means; all without it."
     words = [only] if isinstance(only, str) else list(only or ())
     stages, ids = {r.stage for r in grid.runs}, {r.id for r in grid.runs}
     if odd := [w for w in words if w not in {"failed"} | stages | ids]:
         raise GridError(f"--only {odd[0]}: expected failed, a stage ({', '.join(sorted(stages))}), or the id of a run")
-    def failed(r):
+    def failed(r: Run) -> bool:
         return "failed" in words and status(folder / r.id)["state"] in ("failed", "killed", "timeout")
     return [r for r in grid.runs if not words or r.stage in words or r.id in words or failed(r)]
 
@@ -49,14 +51,14 @@ def _list_runs(grid: Grid, folder: Path) -> None:
 
 
 def run_grid(grid: Grid,
-             out,  # folder of the experiment
-             workers: int = None,  # runs at a time; None: as many as GPUs, or one
-             gpus_per_run: float = None,  # instead of what the grid says (0 stays 0); None: its word, or one if there are any
-             ray: str = None,  # "auto", "local" or an address: on a cluster instead of this machine
-             only=None,  # "failed", stages, ids of runs; None: all
+             out: Path | str,  # folder of the experiment
+             workers: int | None = None,  # runs at a time; None: as many as GPUs, or one
+             gpus_per_run: float | None = None,  # instead of the grid's word (0 stays 0); None: its word, or one if there are any
+             ray: str | None = None,  # "auto", "local" or an address: on a cluster instead of this machine
+             only: str | Iterable[str] | None = None,  # "failed", stages, ids of runs; None: all
              report: bool = True,  # rebuild tables, plots and report at the end
-             echo=print,  # called with a line when a run begins or ends
-             view=None,  # called with a RunsView about once a second
+             echo: Callable[[str], object] = print,  # called with a line when a run begins or ends
+             view: Callable[[RunsView], object] | None = None,  # called with a RunsView about once a second
              ) -> pd.DataFrame:
     """Run what is not done and return the state of every run asked for: run, stage, name, state and parameters.
 
@@ -81,14 +83,14 @@ def run_grid(grid: Grid,
             waiting.append(run)
     watched = RunsView(folder)
     with start_engine(workers, gpus_per_run, ray) as engine:
-        def gpus(run):
+        def gpus(run: Run) -> float | None:
             asked = run.resources.gpus
             return asked if gpus_per_run is None or asked == 0 else gpus_per_run
 
         for run in waiting:
             engine.check(gpus(run) or 0)
 
-        def submit(run):
+        def submit(run: Run) -> None:
             starts[run.id] = starts.get(run.id, 0) + 1
             wishes = {"gpus": gpus(run), "cpus": run.resources.cpus, "memory": run.resources.memory}
             running[engine.submit(execute, run, folder.resolve(), places, **wishes)] = run
@@ -126,7 +128,7 @@ def run_grid(grid: Grid,
     return pd.DataFrame([{"run": r.id, "stage": r.stage, "name": r.name, "state": states[r.id], **r.parameters} for r in chosen])
 
 
-def _ended(run: Run, folder: Path, future) -> dict:
+def _ended(run: Run, folder: Path, future: Future) -> dict:
     "The status of a run whose task is over. On a cluster the task itself may be lost, with whoever would have written it."
     try:
         return future.result()
@@ -141,29 +143,35 @@ def _ended(run: Run, folder: Path, future) -> dict:
         return state
 
 # %% ../nbs/95_experiments.ipynb #32a4b28f
-def select_sequences(data: str, root: str, names=None, frames="", step: int = 1, split: str = None) -> list:
-    """Sequences of a data set by notebook parameters: `names`, a frame range "first-last" (or one for each sequence, by
-    name), every `step`-th frame.
+def select_sequences(data: str, root: str, names: list[str] | None = None, frames: str | dict[str, str] = "",
+                     step: int = 1, split: str | None = None) -> list[Sequence]:
+    """Sequences of a data set by notebook parameters: `names`, a frame range "first-last" of official numbers (or one for each
+    sequence, by name), every `step`-th frame. ValueError for a name that is not there or a range that is none.
 
     `data="scenes"` with an empty `root` renders the default scenes of those names (or of the split)."""
     ranges = frames if isinstance(frames, dict) else {}
     if unknown := set(ranges) - set(names or ranges):
         raise ValueError(f"frames are given for {', '.join(sorted(unknown))}, which is not among {', '.join(names)}")
 
-    def limits(name):
+    def limits(name: str) -> tuple[int, ...] | None:
         text = ranges.get(name, "") if isinstance(frames, dict) else frames
+        if text and not re.fullmatch(r"\s*\d+\s*-\s*\d+\s*", text):
+            raise ValueError(f"frames {text!r}: expected first-last, such as 61-120")
         return tuple(int(n) for n in text.split("-")) if text else None
+
     if data == "scenes" and not root:
         configs = [c for c in default_scenes() if (not names or c.name in names) and split in (None, c.split)]
-        if not configs:
-            raise ValueError(f"no default scene named {names}; there are {', '.join(c.name for c in default_scenes())}")
+        absent = sorted(set(names or ()) - {c.name for c in configs})
+        if absent or not configs:
+            wanted = f"named {', '.join(absent)}" if absent else f"of split {split!r}"
+            raise ValueError(f"no default scene {wanted}; there are {', '.join(c.name for c in default_scenes())}")
         sequences = [render_scene(replace(c, frames=(limits(c.name) or (1, c.frames))[1])) for c in configs]
     else:
         sequences = [s for s in load_sequences(data, root, split, names) if s.frames.available]
     return [s.between(*limits(s.name), step) if limits(s.name) else s[::step] for s in sequences]
 
 
-def label_method(sequence, method: str = "auto") -> str:
+def label_method(sequence: Sequence, method: str = "auto") -> str:
     "A mask method for a sequence: `auto` is `flow` where the camera flies (`attributes['camera'] == 'drone'`), else `median`."
     return method if method != "auto" else "flow" if sequence.attributes.get("camera") == "drone" else "median"
 
@@ -172,7 +180,7 @@ def _best(folder: Path) -> Path:
     return folder / "best" if (folder / "best").exists() else folder / "last"
 
 
-def trained_detectors(experiment) -> dict:
+def trained_detectors(experiment: Path | str) -> dict[str, Path]:
     """Setting in words -> checkpoint folder, of the finished training runs of an experiment; the seed is named where there
     are several. ValueError where there are none."""
     table = runs_table(Path(experiment))
@@ -184,7 +192,7 @@ def trained_detectors(experiment) -> dict:
     return {row.setting + (f", seed {row.seed:g}" if several else ""): _best(places[row.run]) for row in table.itertuples()}
 
 
-def find_masks(experiment, sequence: str) -> str:
+def find_masks(experiment: Path | str, sequence: str) -> str:
     "The folder of label masks of an experiment that has some of this sequence, by name; empty if none has."
     found = sorted(p for p in Path(experiment).glob(f"*/masks/**/{sequence}") if p.is_dir())
     return str(found[0].parent) if found else ""

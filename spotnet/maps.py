@@ -7,6 +7,7 @@ __all__ = ['GATES', 'Gate', 'as_gate', 'Maps', 'changes', 'Timeline']
 
 # %% ../nbs/86_maps.ipynb #adda483e
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -14,12 +15,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 from .detection import Detections, Detector
 from .evaluation import average_precision
-from .judging import judge, match_boxes, rules_of
+from .judging import Protocol, judge, match_boxes, rules_of
 from .model import STRIDE, Prediction, SpotNet
-from .sequences import Objects
+from .sequences import Objects, Sequence
 
 # %% ../nbs/86_maps.ipynb #e1291790
 GATES = ("own", "off", "objects", "mask", "blurred", "thresholded")
@@ -31,9 +33,9 @@ class Gate:
     kind: str = "own"  # one of GATES
     blur: float = 16.0  # of "blurred": standard deviation in pixels of the frame
     threshold: float = 0.5  # of "thresholded": foreground probability
-    painted: tuple = ()  # ((x0, y0, x1, y1), strength) in pixels of the frame, later ones over earlier; strength 0 to 1
+    painted: tuple = ()  # ((x0, y0, x1, y1), strength) in pixels of the frame, later ones over earlier; 0 shuts, 1 opens
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in GATES:
             raise ValueError(f"unknown gate {self.kind!r}; expected one of {', '.join(GATES)}")
         for box, strength in self.painted:
@@ -41,31 +43,44 @@ class Gate:
             if not (x1 > x0 and y1 > y0 and strength >= 0):
                 raise ValueError(f"painted box {tuple(box)} with strength {strength}: expected x0 < x1, y0 < y1 and a "
                                  "strength of at least 0")
+        # answers are remembered by gate: gates that ask the same must be equal, and lists have no hash
+        object.__setattr__(self, "painted", tuple((tuple(box), strength) for box, strength in self.painted))
+        for option, kind in (("blur", "blurred"), ("threshold", "thresholded")):
+            if self.kind != kind:
+                object.__setattr__(self, option, getattr(Gate, option))
 
     def __str__(self) -> str:
         option = {"blurred": f" {self.blur:g} px", "thresholded": f" at {self.threshold:g}"}.get(self.kind, "")
         return self.kind + option + (f", {len(self.painted)} painted" if self.painted else "")
 
 
-def as_gate(gate) -> Gate:
+def as_gate(gate: Gate | str) -> Gate:
     "A Gate, or the name of one."
     return gate if isinstance(gate, Gate) else Gate(gate)
 
 # %% ../nbs/86_maps.ipynb #5675d2de
+def _check_size(what: str, values: np.ndarray, image: np.ndarray) -> None:
+    if values.shape != image.shape[:2]:
+        raise ValueError(f"the {what} is an array of shape {values.shape}; expected {image.shape[:2]}, a value for each pixel "
+                         "of the frame")
+
+
 class Maps:
     """What a detector sees in one frame: maps as float32 (H, W) in the frame's pixels, and detections.
 
     Gates are a `Gate`, the name of one, or a map (H, W) in the frame's pixels, 1 where to look and 0 where not. A network
     without attention answers the same under every gate. ValueError for an exported file, which has no features to offer,
-    and for gates that ask for boxes or a mask that the frame does not have."""
+    for gates that ask for boxes or a mask that the frame does not have, and for a mask or map of another size."""
 
     @torch.inference_mode()
     def __init__(self, detector: Detector, image: np.ndarray,
-                 objects: Objects = None,  # annotation, for the gate "objects"
-                 mask: np.ndarray = None,  # label mask uint8 (H, W), for the gate "mask"
-                 keep: int = 4):  # gates whose answers are kept
+                 objects: Objects | None = None,  # annotation, for the gate "objects"
+                 mask: np.ndarray | None = None,  # label mask uint8 (H, W), for the gate "mask"
+                 keep: int = 4) -> None:  # gates whose answers are kept
         if not isinstance(detector.model, SpotNet):
             raise ValueError("another attention needs the network itself: give Detector the checkpoint, not an exported file")
+        if mask is not None:
+            _check_size("label mask", mask, image)
         self.detector, self.image, self.objects, self.mask, self.keep = detector, image, objects, mask, keep
         batch, self.geometry = detector.prepare([image])
         self.feature = detector.model.features(batch)[-1]
@@ -86,13 +101,14 @@ class Maps:
         "Memory held, about."
         return self.image.nbytes + sum(t.nbytes for t in (self.feature, *self.own) if t is not None)
 
-    def _cells(self, gate) -> torch.Tensor:
+    def _cells(self, gate: Gate | np.ndarray) -> torch.Tensor:
         "What multiplies the features (1, 1, h, w)."
         own = self.detector.model.gate(self.own.attention)
-        def opened(values):
+        def opened(values: np.ndarray) -> torch.Tensor:
             grid = cv2.resize(self.geometry.warp(np.asarray(values, np.float32)), own.shape[:1:-1], interpolation=cv2.INTER_AREA)
             return torch.from_numpy(grid).to(own)[None, None] * self.level
         if isinstance(gate, np.ndarray):
+            _check_size("gate", gate, self.image)
             return opened(gate)
         if gate.kind == "own":
             cells = own
@@ -128,7 +144,7 @@ class Maps:
         return inside
 
     @torch.inference_mode()
-    def read(self, gate="own") -> Prediction:
+    def read(self, gate: Gate | str | np.ndarray = "own") -> Prediction:
         "The heads' answer under a gate."
         if not self.gated:
             return self.own
@@ -154,7 +170,7 @@ class Maps:
         return self.geometry.unwarp(full, self.image.shape[:2])
 
     @torch.inference_mode()
-    def attention(self, gate="own", logit: bool = False) -> np.ndarray | None:
+    def attention(self, gate: Gate | str | np.ndarray = "own", logit: bool = False) -> np.ndarray | None:
         """Where the network looks (H, W): foreground probability, or its logit; under another gate the gate itself, 1 for
         an open cell. None for a network without a segmentation head."""
         if self.own.attention is None:
@@ -163,28 +179,28 @@ class Maps:
             return self._to_frame(self._cells(gate if isinstance(gate, np.ndarray) else as_gate(gate))[0, 0] / self.level)
         return self._to_frame(self.own.attention[0, 0] if logit else self.own.attention[0, 0].sigmoid())
 
-    def heatmap(self, gate="own") -> np.ndarray:
+    def heatmap(self, gate: Gate | str | np.ndarray = "own") -> np.ndarray:
         "Probability of an object's centre (H, W), the largest over classes."
         return self._to_frame(self.read(gate).heatmap[0].max(0).values.sigmoid())
 
-    def sizes(self, gate="own") -> np.ndarray:
+    def sizes(self, gate: Gate | str | np.ndarray = "own") -> np.ndarray:
         "Side in the frame's pixels (H, W) of a square as large as the box that each place would get."
         size = self.read(gate).size[0].clamp(min=0)
         return self._to_frame((size[0] * size[1]).sqrt()) * np.float32(STRIDE / self.geometry.scale)
 
-    def detections(self, gate="own", score: float = 0.3) -> Detections:
+    def detections(self, gate: Gate | str | np.ndarray = "own", score: float = 0.3) -> Detections:
         "Detections that score at least `score`, as frame 0 of an unnamed sequence."
         return Detections.from_frames("", [0], self.rows(gate)).above(score)
 
     @torch.inference_mode()
-    def rows(self, gate="own") -> list:
+    def rows(self, gate: Gate | str | np.ndarray = "own") -> list:
         "As `Detector.boxes` gives them: a list of one array (top, 6)."
         if isinstance(gate, np.ndarray):
             return self.detector.boxes(self.read(gate), self.geometry, self.image.shape)
         return self._answer(as_gate(gate) if self.gated else Gate())[1]
 
     @torch.inference_mode()
-    def probe(self, x: float, y: float, gate="own") -> dict:
+    def probe(self, x: float, y: float, gate: Gate | str | np.ndarray = "own") -> dict:
         """What the network says at a pixel of the frame: attention, its logit, the weight of its cell, heatmap, width and
         height of the box there and its centre, in pixels. ValueError outside the frame."""
         height, width = self.image.shape[:2]
@@ -232,13 +248,13 @@ def changes(before: Detections, after: Detections, iou: float = 0.5) -> tuple[De
 class Timeline:
     "What a detector did over frames of a sequence, under one gate or several."
 
-    def __init__(self, sequence):
+    def __init__(self, sequence: Sequence) -> None:
         self.sequence, self._rows, self._facts, self._grids, self._aps = sequence, {}, {}, {}, {}
 
     def __len__(self) -> int:
         return len(self._facts)
 
-    def add(self, index: int, maps: Maps, gates=("own",)) -> None:
+    def add(self, index: int, maps: Maps, gates: Iterable[Gate | str] = ("own",)) -> None:
         "One frame, by its index in the sequence, under these gates."
         self._aps.clear()
         for gate in map(as_gate, gates):
@@ -251,24 +267,27 @@ class Timeline:
             self._facts[index] = maps.spread()
             self._grids[index] = maps.geometry, [g.cpu().numpy().astype(np.float16) for g in small]
 
-    def has(self, index: int, gates=("own",)) -> bool:
+    def has(self, index: int, gates: Iterable[Gate | str] = ("own",)) -> bool:
         "Whether a frame was added under all of these gates."
         return all(index in self._rows.get(as_gate(g), ()) for g in gates)
 
-    def frames(self, gate="own", within=None) -> list[int]:
+    def frames(self, gate: Gate | str = "own", within: Iterable[int] | None = None) -> list[int]:
         "Indices of the frames added under a gate, ascending; of those in `within`, if given."
         have = self._rows.get(as_gate(gate), {})
         return sorted(have if within is None else set(have) & set(within))
 
-    def detections(self, gate="own", within=None) -> Detections:
+    def detections(self, gate: Gate | str = "own", within: Iterable[int] | None = None) -> Detections:
         "All detections of these frames."
         chosen = self.frames(gate, within)
         rows = self._rows.get(as_gate(gate), {})
         return Detections.from_frames(self.sequence.name, self.sequence.numbers[chosen], [rows[i] for i in chosen])
 
-    def ap(self, gate="own", protocol="uavdt", iou: float = 0.5, within=None) -> float:
+    def ap(self, gate: Gate | str = "own", protocol: Protocol | str = "uavdt", iou: float = 0.5,
+           within: Iterable[int] | None = None) -> float:
         "Average precision in percent over these frames; NaN where no object is annotated in them."
         chosen = self.frames(gate, within)
+        if not chosen:
+            return float("nan")
         key = as_gate(gate), protocol, iou, tuple(chosen)
         if key not in self._aps:  # asked again at every redraw
             judged = judge(protocol, self.sequence[chosen], self.detections(gate, chosen), iou)
@@ -276,11 +295,12 @@ class Timeline:
             self._aps[key] = average_precision(*found)[0] if len(judged.truth) else np.nan
         return self._aps[key]
 
-    def table(self, gate="own", protocol="uavdt", iou: float = 0.5, score: float = 0.3, within=None) -> pd.DataFrame:
+    def table(self, gate: Gate | str = "own", protocol: Protocol | str = "uavdt", iou: float = 0.5, score: float = 0.3,
+              within: Iterable[int] | None = None) -> pd.DataFrame:
         """A row per frame: index, frame, objects, AP (of the frame alone), and with detections that score at least `score`
         hits, false alarms and missed objects; inside, outside, ratio, entropy as `Maps.spread` has them."""
         chosen = self.frames(gate, within)
-        judged = judge(protocol, self.sequence[chosen], self.detections(gate, within), iou)
+        judged = judge(protocol, self.sequence[chosen], self.detections(gate, chosen), iou)
         places, scores, hits = judged.place[judged.order], judged.scores[judged.order], judged.hits
         objects = np.bincount(judged.truth_place, minlength=len(chosen))
         sure = scores >= score
@@ -305,11 +325,16 @@ class Timeline:
         names = ["frame", "heatmap", "attention"]
         return pd.DataFrame(rows, columns=names[:len(rows[0])] if rows else names)
 
-    def plot(self, gates=("own",), protocol="uavdt", iou: float = 0.5, score: float = 0.3, figure=None):
-        "A figure over frames: AP, attention inside against outside and its entropy, misses and false alarms."
+    def plot(self, gates: Iterable[Gate | str] = ("own",), protocol: Protocol | str = "uavdt", iou: float = 0.5,
+             score: float = 0.3, figure: Figure | None = None) -> Figure:
+        """A figure over frames: AP, attention inside against outside and its entropy, misses and false alarms. Gates under
+        which no frame was added are left out; ValueError if none is left."""
+        gates = [g for g in map(as_gate, gates) if self.frames(g)]
+        if not gates:
+            raise ValueError("no frame was added under these gates, so there is nothing to plot")
         figure = figure or plt.figure(figsize=(10, 3.6))
         axes = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
-        for k, gate in enumerate(map(as_gate, gates)):
+        for k, gate in enumerate(gates):
             table, style = self.table(gate, protocol, iou, score), ("-", "--", ":")[k % 3]
             axes[0].plot(table.frame, table.AP, style, color=f"C{k}", marker=".", ms=3, lw=1,
                          label=f"{gate}: {self.ap(gate, protocol, iou):.1f} over {len(table)}")

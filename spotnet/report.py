@@ -11,13 +11,16 @@ __all__ = ['METRICS', 'runs_table', 'paired_difference', 'compare', 'why_not_com
 import base64
 import html
 import json
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
 from .files import read_json
@@ -55,7 +58,7 @@ def _settings(parameters: list) -> list:
     return texts
 
 
-def runs_table(folder) -> pd.DataFrame:
+def runs_table(folder: Path | str) -> pd.DataFrame:
     """One row per run of an experiment: run, stage, notebook, state, setting, parameters, metrics.
 
     Runs that the folder's grid no longer names are left out. ValueError where there is none."""
@@ -93,8 +96,8 @@ def paired_difference(first: pd.Series, second: pd.Series, level: float = 0.95) 
 
 
 def compare(runs: pd.DataFrame,  # as `runs_table` makes it
-            metrics=METRICS, by="setting",  # a column, or several
-            baseline=None,  # the group to compare with: a value of `by` (a tuple for several); None: centernet, or the first
+            metrics: Iterable[str] = METRICS, by: str | Iterable[str] = "setting",  # a column, or several
+            baseline: Any = None,  # a value of `by` (a tuple for several) to compare with; None: centernet, or the first
             level: float = 0.95) -> pd.DataFrame:
     """A row per group: number of seeds, and for each metric mean, spread (standard deviation over seeds, NaN for one), and the
     mean difference to the baseline paired by seed, with the bounds `low` and `high` of its interval.
@@ -126,11 +129,12 @@ def compare(runs: pd.DataFrame,  # as `runs_table` makes it
     return pd.DataFrame(rows)
 
 # %% ../nbs/94_report.ipynb #7dfdc791
+# by data set: its name, the table of its sequences, that table's column of frame counts, the table of published results
 _OFFICIAL = {"uadetrac": ("UA-DETRAC", "detrac_sequences", "frames", "detrac"),
              "uavdt": ("UAVDT", "uavdt_sequences", "toolkit_frames", "uavdt")}
 
 
-def why_not_comparable(facts) -> list[str]:
+def why_not_comparable(facts: dict | pd.Series) -> list[str]:
     """In what a run differs from the published experiments on the data set of its protocol; empty: in nothing that counts.
 
     `facts`: its row of `runs_table`."""
@@ -177,14 +181,14 @@ def beside_published_rows(runs: pd.DataFrame, comparison: pd.DataFrame) -> pd.Da
     return pd.concat([ours, published_rows(protocol)], ignore_index=True)
 
 # %% ../nbs/94_report.ipynb #65d37ad3
-def _styles(runs) -> dict:
+def _styles(runs: pd.DataFrame) -> dict:
     "Colour, line and marker of each setting: ten colours that the colour-blind can tell apart, then the same with other lines."
     names, colours = list(dict.fromkeys(runs.setting)), sns.color_palette("colorblind", 10)
     return {n: {"color": colours[i % 10], "linestyle": ("-", "--", ":")[i // 10 % 3], "marker": "os^"[i // 10 % 3]}
             for i, n in enumerate(names)}
 
 
-def plot_bars(runs: pd.DataFrame, metrics=METRICS):
+def plot_bars(runs: pd.DataFrame, metrics: Iterable[str] = METRICS) -> Figure:
     "Each metric by setting: a bar for the mean, a point for each seed."
     metrics = [m for m in metrics if m in runs]
     names = list(dict.fromkeys(runs.setting))
@@ -200,18 +204,18 @@ def plot_bars(runs: pd.DataFrame, metrics=METRICS):
     return figure
 
 
-def _legend(figure, ax, where: str = "outside lower center", columns: int = 4) -> None:
+def _legend(figure: Figure, ax: plt.Axes, where: str = "outside lower center", columns: int = 4) -> None:
     handles, labels = ax.get_legend_handles_labels()
     first = {label: handles[labels.index(label)] for label in dict.fromkeys(labels)}
     figure.legend(first.values(), first.keys(), loc=where, ncols=min(columns, len(first)), fontsize=7)
 
 
-def plot_curves(folder, runs: pd.DataFrame):
-    "Precision over recall, a line per run, one colour per setting; None where no run left a `curve.csv`."
+def plot_curves(folder: Path | str, runs: pd.DataFrame) -> Figure | None:
+    "Precision over recall, a line per run, one colour per setting; None where no run left a `curve.csv` with points."
     found = [(row, pd.read_csv(path)) for row in runs.itertuples() if (path := Path(folder) / row.run / "curve.csv").exists()]
-    if not found:
-        return None
     ious, styles = sorted({i for _, c in found for i in c.iou.unique()}), _styles(runs)
+    if not ious:  # no file, or no run found anything
+        return None
     figure, axes = plt.subplots(1, len(ious), figsize=(4.2 * len(ious), 3.6), squeeze=False, layout="constrained")
     for ax, iou in zip(axes[0], ious):
         for row, curve in found:
@@ -223,7 +227,7 @@ def plot_curves(folder, runs: pd.DataFrame):
     return figure
 
 
-def plot_learning(folder, runs: pd.DataFrame):
+def plot_learning(folder: Path | str, runs: pd.DataFrame) -> Figure | None:
     "Losses, and AP where runs validated, over steps; None where no run left a `history.csv`."
     found = [(row, pd.read_csv(path)) for row in runs.itertuples() if (path := Path(folder) / row.run / "history.csv").exists()]
     if not found:
@@ -245,9 +249,9 @@ def plot_learning(folder, runs: pd.DataFrame):
     return figure
 
 
-def plot_speed(runs: pd.DataFrame, metric: str = "AP50"):
+def plot_speed(runs: pd.DataFrame, metric: str = "AP50") -> Figure | None:
     "A metric against images per second at detection; the area of a point goes with the number of weights. None without speeds."
-    if not {"detect_images_per_second", metric} <= set(runs) or runs.detect_images_per_second.notna().sum() == 0:
+    if not {"detect_images_per_second", "weights", metric} <= set(runs) or runs.detect_images_per_second.notna().sum() == 0:
         return None
     figure, ax = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
     styles = _styles(runs)
@@ -269,7 +273,7 @@ th{background:#f5f5f5}td:first-child,th:first-child{text-align:left}pre{backgrou
 img{max-width:100%}h2{margin-top:1.8em}nav a{margin-right:1em}.note{color:#555;font-size:13px}"""
 
 
-def _image(source, alt: str) -> str:
+def _image(source: Figure | Path, alt: str) -> str:
     "An <img> with the picture inside: a figure or a PNG file."
     if isinstance(source, Path):
         data = source.read_bytes()
@@ -282,7 +286,7 @@ def _image(source, alt: str) -> str:
 
 def _cells(frame: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     "A table as text: numbers with so many digits, nothing where nothing is known."
-    def text(value):
+    def text(value: Any) -> str:
         if value is None or value != value:
             return ""
         whole = isinstance(value, (float, np.floating)) and value == int(value) and abs(value) >= 1000
@@ -294,7 +298,7 @@ def _table(frame: pd.DataFrame) -> str:
     return f'<div class="wide">{_cells(frame).to_html(index=False, border=0)}</div>'
 
 
-def with_spread(comparison: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+def with_spread(comparison: pd.DataFrame) -> pd.DataFrame:
     "A comparison for reading: `mean ± spread`, and `difference [low, high]`, in one cell each."
     shown = _cells(comparison[[c for c in comparison if c.split()[-1] not in ("spread", "difference", "low", "high")]])
     shown["seeds"] = ["" if n != n else f"{n:.0f}" for n in comparison.seeds]
@@ -309,7 +313,7 @@ def with_spread(comparison: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     return shown
 
 
-def _save_table(frame: pd.DataFrame, folder: Path, name: str, shown: pd.DataFrame = None) -> None:
+def _save_table(frame: pd.DataFrame, folder: Path, name: str, shown: pd.DataFrame | None = None) -> None:
     "NAME.csv with all digits, NAME.md and NAME.tex as they are read (`shown`; None: the same rounded)."
     folder.mkdir(exist_ok=True)
     cells = _cells(frame if shown is None else shown)
@@ -324,8 +328,8 @@ def _save_table(frame: pd.DataFrame, folder: Path, name: str, shown: pd.DataFram
 
 def describe(compared: pd.DataFrame) -> str:
     "What the figures of an experiment rest on, in words: data, frames, objects, network, steps, seeds, device."
-    def several(column, form="{:.0f}"):
-        values = [v for v in (dict.fromkeys(compared[column].dropna()) if column in compared else ())]
+    def several(column: str, form: str = "{:.0f}") -> str:
+        values = dict.fromkeys(compared[column].dropna()) if column in compared else ()
         return ", ".join(form.format(v) if isinstance(v, (int, float)) else str(v) for v in values) or "not recorded"
     return (f"Data: {several('data')}; {several('train_count')} training frames, {several('test_count')} test frames with "
             f"{several('objects')} objects. Network {several('size')}, {several('steps')} steps of {several('batch')} "
@@ -333,7 +337,7 @@ def describe(compared: pd.DataFrame) -> str:
             f"{several('remark') if several('remark') != 'not recorded' else ''}").strip()
 
 
-def by_condition(folder, runs: pd.DataFrame, iou: float = 0.5) -> pd.DataFrame:
+def by_condition(folder: Path | str, runs: pd.DataFrame, iou: float = 0.5) -> pd.DataFrame:
     "AP (mean over seeds) of each setting on each condition and sequence, from the runs' `results.csv`; empty where none has one."
     parts = [pd.read_csv(path).assign(setting=row.setting) for row in runs.itertuples()
              if (path := Path(folder) / row.run / "results.csv").exists()]
@@ -343,7 +347,7 @@ def by_condition(folder, runs: pd.DataFrame, iou: float = 0.5) -> pd.DataFrame:
     return table.pivot_table(index="setting", columns="subset", values="AP", sort=False).reset_index()
 
 
-def collect(folder, baseline: str = None) -> pd.DataFrame:
+def collect(folder: Path | str, baseline: str | None = None) -> pd.DataFrame:
     """Rebuild `tables/`, `plots/` and `report.html` of an experiment from its run folders; returns the table of runs.
 
     `baseline`: the setting that others are compared with; None: centernet, or the first."""

@@ -8,9 +8,11 @@ __all__ = ['Order', 'batches', 'validate', 'Diverged', 'TrainResult', 'train', '
 # %% ../nbs/80_training.ipynb #6b424b1f
 import json
 import os
+import shutil
 import socket
 import sys
 import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -36,7 +38,7 @@ from .losses import Criterion, NonFiniteLoss
 from .model import CheckpointError, SpotNet, load_checkpoint, read_weights, transfer
 from .recipes import RECIPES, TrainConfig  # noqa: F401 (part of this module's names)
 from .samples import Conventions, Samples, collate
-from .sequences import DataError
+from .sequences import DataError, Sequence
 
 # %% ../nbs/80_training.ipynb #5f1afdea
 class Order:
@@ -45,7 +47,7 @@ class Order:
     Raises ValueError if `batch` does not divide into micro-batches over the processes."""
 
     def __init__(self, count: int,  # samples
-                 config: TrainConfig, processes: int = 1, process: int = 0, start: int = 0):
+                 config: TrainConfig, processes: int = 1, process: int = 0, start: int = 0) -> None:
         self.count, self.config, self.processes, self.process, self.start = count, config, processes, process, start
         self.micro = config.micro_batch or max(1, config.batch // processes)
         self.turns, rest = divmod(config.batch, self.micro * processes)  # micro-batches of a process in one step
@@ -65,7 +67,7 @@ class Order:
         first = step % self.per_epoch * self.config.batch
         return np.resize(shuffled, max(self.count, self.config.batch))[first:first + self.config.batch]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in range(self.start, self.config.steps):
             micros = self.of_step(step).reshape(self.turns, self.processes, self.micro)
             for samples in micros[:, self.process]:
@@ -78,10 +80,10 @@ class Order:
 class _Stream(torch.utils.data.Dataset):
     "Samples by (epoch, index). A DataError is an entry of the item, so that it reaches the loop in its own words."
 
-    def __init__(self, samples: Samples, skip: bool):
+    def __init__(self, samples: Samples, skip: bool) -> None:
         self.samples, self.skip = samples, skip
 
-    def __getitem__(self, place):
+    def __getitem__(self, place: tuple[int, int]) -> dict:
         (epoch, index), failed = place, []
         for i in range(len(self.samples) if self.skip else 1):
             try:
@@ -98,8 +100,8 @@ def _collate(items: list[dict]) -> dict:
 
 
 @contextmanager
-def _before_a_fork():
-    "A process forked while OpenCV holds a pool of threads would wait for threads that it has not."
+def _before_a_fork() -> Iterator[None]:
+    "A process forked while OpenCV holds a pool of threads would wait for threads that it does not have."
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -108,7 +110,7 @@ def _before_a_fork():
         cv2.setNumThreads(threads)
 
 
-def batches(samples: Samples, order: Order, config: TrainConfig, device):
+def batches(samples: Samples, order: Order, config: TrainConfig, device: torch.device) -> Iterator[dict]:
     """An iterator over the micro-batches of an order, as `collate` makes them, prepared by `config.workers` processes.
 
     An entry "failed" lists the DataErrors of frames that could not be read; without any readable one it is the only entry."""
@@ -119,7 +121,8 @@ def batches(samples: Samples, order: Order, config: TrainConfig, device):
             num_workers=config.workers, pin_memory=device.type == "cuda", **ahead))
 
 # %% ../nbs/80_training.ipynb #ee9a5525
-def validate(model: SpotNet, sequences, config: TrainConfig, accelerator: Accelerator = None, masks=None) -> dict:
+def validate(model: SpotNet, sequences: list[Sequence], config: TrainConfig, accelerator: Accelerator | None = None,
+             masks: Path | str | None = None) -> dict:  # folder of label masks, for the loss
     """AP at `config.iou` and at 0.5 over annotated sequences, in percent; the loss too if it is what `config.metric` asks.
 
     The loss is that of the answering stack on whole frames without augmentation, a mean over frames."""
@@ -167,7 +170,7 @@ def _precision(wanted: str) -> str:
     return "no" if wanted == "fp32" else wanted
 
 
-def _accelerator(config: TrainConfig, processes: int | None, trackers, out: Path) -> Accelerator:
+def _accelerator(config: TrainConfig, processes: int | None, trackers: Collection[str], out: Path) -> Accelerator:
     if missing := set(trackers) - {str(t) for t in get_available_trackers()}:
         raise ValueError(f"tracker {', '.join(sorted(missing))} is not installed; for TensorBoard: pip install tensorboard")
     AcceleratorState._reset_state()  # an earlier run of this process may have used another precision
@@ -186,7 +189,8 @@ class Diverged(ArithmeticError):
 class _Run:
     "The network in training, what moves it, and `state`: everything else that a checkpoint must know, as plain values."
 
-    def __init__(self, config: TrainConfig, out: Path, accelerator: Accelerator, model: SpotNet, samples: Samples, data: str):
+    def __init__(self, config: TrainConfig, out: Path, accelerator: Accelerator, model: SpotNet, samples: Samples,
+                 data: str) -> None:  # fingerprint of the training data
         self.config, self.out, self.accelerator, self.samples = config, out, accelerator, samples
         self.state = {"config": asdict(config), "data": data, "processes": accelerator.num_processes, "step": 0, "sums": {},
                       "best": None, "since_best": 0, "recent": [], "first": None, "lowest": None,
@@ -221,7 +225,7 @@ class _Run:
         self.order = Order(len(self.samples), self.config, accelerator.num_processes, accelerator.process_index,
                            self.state["step"])
 
-    def step(self, stream) -> dict:
+    def step(self, stream: Iterator[dict]) -> dict:
         "One optimiser step on the next micro-batches; its figures."
         config, accelerator, step = self.config, self.accelerator, self.state["step"]
         began, waited, skipped, losses = time.perf_counter(), 0.0, 0, []
@@ -285,7 +289,7 @@ class _Run:
                 "waiting": sums["waiting"] / seconds, "memory_mb": sums["memory_mb"], "skipped": int(sums["skipped"]),
                 "seconds": seconds}
 
-    def judge(self, sequences, masks) -> bool:
+    def judge(self, sequences: list[Sequence], masks: Path | str | None) -> bool:
         "Validate; is it the best so far? Sets `stopped` when patience is at an end."
         config, state = self.config, self.state
         state["metrics"] = validate(self.kept, sequences, config, self.accelerator, masks)
@@ -307,10 +311,10 @@ class _Run:
                  self.accelerator.wait_for_everyone)
 
 
-def _running_mean(decay: float):
+def _running_mean(decay: float) -> Callable[[list, list, torch.Tensor], None]:
     "Towards `decay` as steps go by, so that a short run's mean is not its first weights. Counters are copied."
     @torch.no_grad()
-    def update(means, values, count):
+    def update(means: list[torch.Tensor], values: list[torch.Tensor], count: torch.Tensor) -> None:
         if means[0].is_floating_point():
             torch._foreach_lerp_(means, values, 1 - min(decay, (1 + float(count)) / (10 + float(count))))
         else:
@@ -319,7 +323,7 @@ def _running_mean(decay: float):
     return update
 
 
-def _memory(device) -> float:
+def _memory(device: torch.device) -> float:
     "Megabytes: the most that the device has held, or what this process holds on a CPU."
     used = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
     return round(used / 2**20, 1)
@@ -333,19 +337,20 @@ class TrainResult(NamedTuple):
     folder: Path  # the run's folder
 
 
-def train(config: TrainConfig, sequences, out,
-          masks=None,  # folder as `write_masks` makes it; a variant with a segmentation head needs one
-          validation=None,  # sequences scored every `validate_every` epochs and at the end; `checkpoint/best` goes by them
+def train(config: TrainConfig, sequences: list[Sequence], out: Path | str,
+          masks: Path | str | None = None,  # folder as `write_masks` makes it; a variant with a segmentation head needs one
+          validation: Iterable[Sequence] | None = None,  # scored every `validate_every` epochs and at the end, for `best`
           resume: bool = False,  # go on from `checkpoint/last`, if there is one
-          init=None,  # checkpoint or reference .pth whose weights to start from
-          progress: bool = None,  # None: a bar on a terminal and in a notebook, a line per epoch in a log; False: silent
-          processes: int = None,  # how many are expected; RuntimeError if accelerate knows of another number
-          watch=None,  # called with the history (a DataFrame) after every epoch, for example LivePlot()
-          trackers=(),  # of accelerate, for example ("tensorboard",), written to `out`
+          init: Path | str | None = None,  # checkpoint or reference .pth whose weights to start from
+          progress: bool | None = None,  # None: a bar on a terminal and in a notebook, a line per epoch in a log; False: silent
+          processes: int | None = None,  # how many are expected; RuntimeError if accelerate knows of another number
+          watch: Callable[[pd.DataFrame], object] | None = None,  # called with the history after every epoch, as LivePlot()
+          trackers: Collection[str] = (),  # of accelerate, for example ("tensorboard",), written to `out`
           overwrite: bool = False) -> TrainResult:  # start again in a folder that holds a run
     """Train on annotated sequences; write `history.csv`, `steps.jsonl` and `checkpoint/` to the folder `out`.
 
-    Raises DataError, CheckpointError, NonFiniteLoss and Diverged, each saying what to do."""
+    Raises DataError, CheckpointError, NonFiniteLoss and Diverged, each saying what to do; ValueError and RuntimeError for
+    settings that cannot be met here."""
     out, validation = Path(out), list(validation or [])
     accelerator = _accelerator(config, processes, trackers, out)
     checkpoint = find_run(out / "checkpoint" / "last")
@@ -375,8 +380,12 @@ def train(config: TrainConfig, sequences, out,
     try:
         if state["step"] == 0:
             run.save("last")  # a full disk shows now, not after the first epoch
+            if checkpoint is not None and accelerator.is_main_process:  # the rest of a run that is overwritten
+                shutil.rmtree(out / "checkpoint" / "best", ignore_errors=True)
+                (out / "history.csv").unlink(missing_ok=True)
         elif state["stopped"] or state["step"] >= config.steps:
-            accelerator.print(f"{out}: already trained for {state['step']} steps {state['stopped']}")
+            why = f"; {state['stopped']}" if state["stopped"] else ""
+            accelerator.print(f"{out}: already trained for {state['step']} steps{why}")
         stream = batches(samples, run.order, config, accelerator.device)
         run.model.train()
         while state["step"] < config.steps and not state["stopped"]:
@@ -423,7 +432,7 @@ def _tell(config: TrainConfig, row: dict, speak: bool, log: bool) -> None:
                    f"raise workers (now {config.workers}) or put the frames on a faster disk")
 
 
-def launch(processes: int, config: TrainConfig, sequences, out, **options) -> TrainResult:
+def launch(processes: int, config: TrainConfig, sequences: list[Sequence], out: Path | str, **options) -> TrainResult:
     """`train` in several processes of this machine, from a notebook: one per GPU, or on the CPU where there is none.
 
     Nothing may have touched a GPU before, in this notebook. `options` as in `train`, without `watch`."""
@@ -446,7 +455,7 @@ def _free_port() -> str:
         return str(s.getsockname()[1])
 
 
-def _launched(on_gpu: bool, config, sequences, out, options) -> None:
+def _launched(on_gpu: bool, config: TrainConfig, sequences: list[Sequence], out: Path, options: dict) -> None:
     if not on_gpu:  # a forked process cannot use the thread pool that it inherits
         torch.set_num_threads(1)
     train(config, sequences, out, **options)

@@ -7,7 +7,7 @@ __all__ = ['export_rerun', 'export_fiftyone']
 
 # %% ../nbs/91_viewers.ipynb #c0a4e8a2
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -20,7 +20,7 @@ from .pictures import rgb
 from .views import View
 
 # %% ../nbs/91_viewers.ipynb #f5b6b3a8
-def _frames(view: View, indices, progress: bool) -> Iterator[int]:
+def _frames(view: View, indices: Iterable[int] | None, progress: bool) -> Iterator[int]:
     "Each frame as the shown one; afterwards the view shows what it showed."
     before, indices = view.index, range(len(view.sequence)) if indices is None else indices
     try:
@@ -38,7 +38,7 @@ def _grey(values: np.ndarray) -> np.ndarray:
     return cv2.convertScaleAbs(np.clip(values, 0, 1), alpha=255)
 
 
-def export_rerun(view: View, path, indices=None, progress: bool = True) -> Path:
+def export_rerun(view: View, path: Path | str, indices: Iterable[int] | None = None, progress: bool = True) -> Path:
     """Write frames (all by default) as a Rerun recording `.rrd`, to be opened with `rerun FILE`; returns its path.
 
     Entities: `camera` (frame), `camera/objects`, `camera/mask`, and for each detector `camera/<name>/detections`,
@@ -52,7 +52,7 @@ def export_rerun(view: View, path, indices=None, progress: bool = True) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")
     recording = rerun.RecordingStream("spotnet", recording_id=view.sequence.name)
-    def boxes(rows, colour, texts):
+    def boxes(rows: np.ndarray, colour: str, texts: list[str]) -> rerun.Boxes2D:
         return rerun.Boxes2D(array=rows, array_format=rerun.Box2DFormat.XYXY, labels=texts, colors=[rgb(colour)] * len(rows))
     try:
         recording.save(half)
@@ -81,9 +81,16 @@ def export_rerun(view: View, path, indices=None, progress: bool = True) -> Path:
 
 _LOADER = '''"""Loads this folder into FiftyOne and opens it:  python load.py"""
 import json
+import re
 from pathlib import Path
 
 import fiftyone as fo
+
+
+def field(name):
+    "FiftyOne's names of fields and evaluations are identifiers."
+    return re.sub(r"\\W+", "_", name)
+
 
 here = Path(__file__).resolve().parent
 facts = json.loads((here / "facts.json").read_text())
@@ -92,29 +99,30 @@ for number, frame in facts["frames"].items():
     sample = fo.Sample(filepath=str(here / frame["image"]), frame_number=int(number))
     if frame["mask"]:
         sample["label_mask"] = fo.Segmentation(mask_path=str(here / frame["mask"]))
-    for field, rows in frame["boxes"].items():
-        sample[field] = fo.Detections(detections=[fo.Detection(**row) for row in rows])
-    for field, place in frame["maps"].items():
-        sample[field] = fo.Heatmap(map_path=str(here / place))
+    for name, rows in frame["boxes"].items():
+        sample[field(name)] = fo.Detections(detections=[fo.Detection(**row) for row in rows])
+    for name, place in frame["maps"].items():
+        sample[field(name)] = fo.Heatmap(map_path=str(here / place))
     dataset.add_sample(sample)
-for name in facts["detectors"]:
-    dataset.evaluate_detections(name, gt_field="objects", eval_key=f"eval_{name}", iou=0.5)
+annotated = any("objects" in frame["boxes"] for frame in facts["frames"].values())
+for name in facts["detectors"] if annotated else ():
+    dataset.evaluate_detections(field(name), gt_field="objects", eval_key=field(f"eval_{name}"), iou=0.5)
 fo.launch_app(dataset).wait()
 '''
 
 
-def export_fiftyone(view: View, folder, indices=None, progress: bool = True) -> Path:
+def export_fiftyone(view: View, folder: Path | str, indices: Iterable[int] | None = None, progress: bool = True) -> Path:
     """Write frames (all by default), boxes, masks and maps as files, and `load.py`, which brings them into FiftyOne with
     its documented classes; returns the folder. Boxes there are x, y, width, height as shares of the frame."""
     folder, facts = Path(folder), {}
     for part in ("data", "masks", "maps"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    height, width = view.sequence.size
-    def rows(boxes, labels, **columns):
+    height, width = view.size
+    def rows(boxes: np.ndarray, labels: np.ndarray, **columns: list) -> list[dict]:
         shares = np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]) / [width, height, width, height]
         return [{"label": view.sequence.classes[label], "bounding_box": share, **{k: v[n] for k, v in columns.items()}}
                 for n, (share, label) in enumerate(zip(shares.tolist(), labels.tolist()))]
-    def write(place, data):
+    def write(place: str, data: bytes) -> str:
         write_atomic(folder / place, data)
         return place
     for i in _frames(view, indices, progress):

@@ -7,6 +7,7 @@ __all__ = ['LAYERS', 'CHANGED', 'frame_errors', 'figure_strip', 'MaskFolder', 'V
 
 # %% ../nbs/87_views.ipynb #0d75a3ac
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
@@ -18,22 +19,24 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from .detection import Detections
+from .detection import Detections, Detector
 from .errors import COLOURS, Errors, find_errors
+from .judging import Protocol
 from .maps import Gate, Maps, Timeline, as_gate, changes
 from .pictures import Layer, Window, compose, draw_boxes, draw_errors, overlay, same_word, write_video
-from .sequences import read_image
+from .sequences import Sequence, read_image
 
 # %% ../nbs/87_views.ipynb #49987048
-def frame_errors(sequence, index: int, detections: Detections,  # of that frame
-                 score: float = 0.3, protocol="uavdt", iou: float = 0.5) -> Errors:
+def frame_errors(sequence: Sequence, index: int, detections: Detections,  # of that frame
+                 score: float = 0.3, protocol: Protocol | str = "uavdt", iou: float = 0.5) -> Errors:
     "What became of every detection and object of one frame, by index."
     one = sequence[index:index + 1]
     found = replace(detections, name=one.name, frames=np.full(len(detections), one.numbers[0]))
     return find_errors(protocol, [one], [found], iou, score)
 
 
-def figure_strip(sequence, detectors: dict, indices, masks: dict = None, score: float = 0.3, gate="own"):
+def figure_strip(sequence: Sequence, detectors: dict[str, Detector], indices: Iterable[int],
+                 masks: dict[int, np.ndarray] | None = None, score: float = 0.3, gate: Gate | str | np.ndarray = "own") -> Figure:
     """A figure: a row per frame index and detector (name -> Detector), columns frame, mask, attention, heatmap, detections.
 
     `masks` maps an index to a mask uint8 (H, W); `gate`, as `Maps` takes it, replaces the networks' own attention."""
@@ -71,7 +74,7 @@ CHANGED = {"gained": "#00e5a0", "lost": "#ff6ad5"}
 class MaskFolder:
     "Label masks of a sequence, as `write_masks` laid them under `folder`, read when they are asked for."
 
-    def __init__(self, folder, sequence):
+    def __init__(self, folder: Path | str, sequence: Sequence) -> None:
         self.folder, self.names = Path(folder) / sequence.name, sequence.frames.names
         if not self.folder.is_dir():
             raise FileNotFoundError(f"{self.folder}: no such folder of masks; write them with `spotnet masks`")
@@ -86,19 +89,20 @@ class View:
     """What is shown of a sequence, by one detector or several. ValueError for a sequence without frames.
 
     Set attributes, then ask for `picture`, `describe`, `figure`, ...: `index` of the frame, `shown` (names of detectors),
-    `layers` (name -> opacity, see LAYERS), `score`, `gate`, `zoom` and `centre` (x, y), `colours`, `logit` (attention as
-    the number before the sigmoid) and `point` (x, y)."""
+    `layers` (name -> opacity, see LAYERS), `score`, `gate` (a `Gate`), `zoom` and `centre` (x, y), `colours`, `logit`
+    (attention as the number before the sigmoid) and `point` (x, y, marked in the picture), in pixels of the frame."""
 
-    def __init__(self, sequence,
-                 detectors,  # a Detector, or a dict name -> Detector
-                 masks=None,  # label masks: a folder as `write_masks` fills it, or a dict index -> uint8 (H, W)
+    def __init__(self, sequence: Sequence,
+                 detectors: Detector | dict[str, Detector],  # one, or several by name
+                 masks: Path | str | dict[int, np.ndarray] | None = None,  # label masks: a folder, or index -> uint8 (H, W)
                  score: float = 0.3,  # detections that score less are not shown
-                 protocol="uavdt", iou: float = 0.5,  # rules by which hits are told from false alarms
+                 protocol: Protocol | str = "uavdt", iou: float = 0.5,  # rules by which hits are told from false alarms
                  memory: int = 512_000_000,  # bytes for the features of frames visited lately
-                 width: int = 960):  # pixels of all pictures together from left to right; none is enlarged more than twice
+                 width: int = 960) -> None:  # pixels of all pictures from left to right; none is enlarged more than twice
         if not len(sequence):
             raise ValueError(f"sequence {sequence.name} has no frames to look at")
         self.sequence, self.protocol, self.iou, self.memory, self.width = sequence, protocol, iou, memory, width
+        self.size = sequence.size  # height, width of the frames; asked once, because it decodes one
         self.detectors = detectors if isinstance(detectors, dict) else {"detector": detectors}
         self.masks = MaskFolder(masks, sequence) if isinstance(masks, (str, Path)) else masks or {}
         self.timelines = {name: Timeline(sequence) for name in self.detectors}
@@ -113,9 +117,9 @@ class View:
 
     def window(self) -> Window:
         "The part of the frame that is shown."
-        return Window.of(*self.sequence.size, self.zoom, self.centre, self.width // max(1, min(2, len(self.shown))))
+        return Window.of(*self.size, self.zoom, self.centre, self.width // max(1, min(2, len(self.shown))))
 
-    def maps(self, name: str, index: int = None) -> Maps:
+    def maps(self, name: str, index: int | None = None) -> Maps:
         "What a detector sees in a frame (by default the shown one), from memory if it was visited lately."
         index = self.index if index is None else index
         if (index, name) not in self._maps:
@@ -126,29 +130,29 @@ class View:
         self._maps.move_to_end((index, name))
         return self._maps[index, name]
 
-    def obstacle(self, name: str, index: int = None) -> str:
+    def obstacle(self, name: str, index: int | None = None) -> str:
         "Why the gate cannot be asked of a detector on a frame; empty if it can."
         maps = self.maps(name, index)
         if not maps.gated:
-            return "This network has no attention to change"
+            return "this network has no attention to change"
         try:
             maps.read(self.gate)
         except ValueError as error:
             return str(error)
         return ""
 
-    def usable(self, name: str, index: int = None) -> Gate:
+    def usable(self, name: str, index: int | None = None) -> Gate:
         "The gate where it can be asked, otherwise the detector's own attention; `obstacle` says why."
         return Gate() if self.obstacle(name, index) else self.gate
 
-    def detections(self, name: str, gate=None) -> Detections:
+    def detections(self, name: str, gate: Gate | str | None = None) -> Detections:
         "On the shown frame, of at least the score."
         return self.maps(name).detections(self.usable(name) if gate is None else gate, self.score)
 
-    def errors(self, name: str, gate=None) -> Errors:
+    def errors(self, name: str, gate: Gate | str | None = None) -> Errors:
         "What became of a detector's boxes on the shown frame."
         gate = as_gate(self.usable(name) if gate is None else gate)
-        key = self.index, name, gate, self.score
+        key = self.index, name, gate, self.score, self.protocol, self.iou
         if key not in self._errors:
             found = self.detections(name, gate)
             self._errors[key] = frame_errors(self.sequence, self.index, found, self.score, self.protocol, self.iou)
@@ -160,7 +164,7 @@ class View:
         "Detections gained and lost on the shown frame, by the gate against the network's own attention."
         return changes(self.detections(name, "own"), self.detections(name))
 
-    def ap(self, name: str, within=None) -> tuple[int, float, float | None]:
+    def ap(self, name: str, within: Iterable[int] | None = None) -> tuple[int, float, float | None]:
         "Frames analysed (of these indices), AP over them with the network's own attention, and with the gate if it was asked."
         timeline, gate = self.timelines[name], self.usable(name)
         have = timeline.frames("own", within)
@@ -204,7 +208,7 @@ class View:
         if self.layers["heatmap"]:
             values["heatmap"] = maps.heatmap(gate), False
         if self.layers["size"]:
-            values["size"] = maps.sizes(gate) / (max(self.sequence.size) / 4), True
+            values["size"] = maps.sizes(gate) / (max(self.size) / 4), True
         return values
 
     def _draw_changes(self, picture: np.ndarray, window: Window, name: str) -> np.ndarray:
@@ -233,11 +237,11 @@ class View:
         if self.gate == Gate():
             return words + "."
         if obstacle := self.obstacle(name):
-            return f"{words}. {obstacle}."
+            return f"{words}; {obstacle}."
         gained, lost = self.changes(name)
         return f"{words}. Gate {self.gate}: {len(gained)} gained, {len(lost)} lost."
 
-    def strip(self, size=(10, 3.2)) -> tuple:
+    def strip(self, size: tuple[float, float] = (10, 3.2)) -> tuple | None:
         """Measures over time, and where frames lie in it: RGB uint8 (h, w, 3); (left, right, first, last), two shares of the
         width and the official numbers there; words. Of the first shown detector with attention; None where nothing was
         analysed."""
@@ -250,13 +254,13 @@ class View:
         figure = timeline.plot(gates, self.protocol, self.iou, self.score, Figure(figsize=size, dpi=96))
         axes = figure.axes[0]
         axes.set_title(f"{self.sequence.name}, {name}", fontsize=7, loc="left", pad=2)
-        words = f"{name}, {len(timeline)} frames: " + ", ".join(
-            f"AP {timeline.ap(g, self.protocol, self.iou):.1f} with gate {g}" for g in gates)
+        words = f"{name}: " + ", ".join(f"AP {timeline.ap(g, self.protocol, self.iou):.1f} with gate {g} over "
+                                        f"{len(timeline.frames(g))} frames" for g in gates)
         return pixels(figure), (*axes.get_position().intervalx, *axes.get_xlim()), words
 
-    def figure(self):
+    def figure(self) -> Figure:
         "What is shown as a static figure, for notebooks that are read without a kernel, papers and reports."
-        height, width = self.sequence.size
+        height, width = self.size
         wide, strip = 12 / len(self.shown), self.strip()
         heights = [wide * height / width + 0.4 + 0.15 * len(self.shown)] + [3.84] * (strip is not None)
         figure = plt.figure(figsize=(12, sum(heights)), layout="constrained")
@@ -271,7 +275,7 @@ class View:
             ax.axis("off")
         return figure
 
-    def save_figure(self, path) -> Path:
+    def save_figure(self, path: Path | str) -> Path:
         "Write what is shown as a figure: .png, .pdf, .svg, ... It takes the name when it is complete."
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -284,10 +288,10 @@ class View:
             half.unlink(missing_ok=True)
         return path
 
-    def make_video(self, path, indices=None, fps: float = 10, progress: bool = True) -> Path:
+    def make_video(self, path: Path | str, indices: Iterable[int] | None = None, fps: float = 10, progress: bool = True) -> Path:
         "Write what is shown for frames (all by default) as a video, detectors side by side; `.webm` plays in browsers."
         before, indices = self.index, range(len(self.sequence)) if indices is None else indices
-        def pictures():
+        def pictures() -> Iterator[np.ndarray]:
             for self.index in tqdm(indices, desc="video", unit="frame", disable=None if progress else True):
                 yield np.concatenate([self.picture(name) for name in self.shown], 1)
         try:
