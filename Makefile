@@ -11,6 +11,7 @@ DATA ?= scenes
 ROOT ?= data/$(DATA)
 OUT ?= outputs/$(if $(filter cdnet,$(DATA)),$(notdir $(ROOT)),$(DATA))
 WORKERS ?= 1
+TESTS ?= 2
 BIN := .venv/bin
 
 .PHONY: run test lint bench lab docs pictures clean
@@ -32,7 +33,7 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TESTS)
 
 bench: .venv/ready
 	mkdir -p outputs/speed

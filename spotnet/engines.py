@@ -100,7 +100,7 @@ def _in_process(pipe: Connection, function: Callable, args: tuple, environment: 
     if threads := environment.get("OMP_NUM_THREADS"):  # which these two read when they were imported, before the fork
         for module, limit in (("cv2", "setNumThreads"), ("torch", "set_num_threads")):
             if module in sys.modules:
-                getattr(sys.modules[module], limit)(int(threads))
+                getattr(sys.modules[module], limit)(int(threads.split(",")[0]))
     if log:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, 1)
@@ -281,7 +281,7 @@ class LocalEngine:
             raise ValueError(f"{workers} workers with {self.gpus:g} GPU each; this machine has {len(ids)}: use at most {places} "
                              "workers, or let tasks share a GPU with fewer --gpus-per-run")
         share = max(1, (os.cpu_count() or 1) // self.workers)
-        self.threads = int(os.environ.get("OMP_NUM_THREADS") or share) if self.workers > 1 else None
+        self.threads = int((os.environ.get("OMP_NUM_THREADS") or str(share)).split(",")[0]) if self.workers > 1 else None
         self.pool = ThreadPoolExecutor(self.workers)
 
     def check(self, gpus: float) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pandas as pd
 import yaml
@@ -76,17 +76,21 @@ _NONE = object()
 def read_json(path: Path | str,
               default: Any = _NONE,  # what to return where there is no such file
               expected: str = "JSON",  # what should be there, for the message
+              kind: type = object,  # of the value: dict, list, ...
               remedy: str = "Remove it, or make or download it again."  # what to do, for the message
               ) -> Any:
-    "The value in a JSON file. DataError for a file that is unreadable, no JSON, or, without `default`, missing."
+    "The value in a JSON file. DataError for one that is unreadable, no JSON, of another kind, or, without `default`, missing."
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         if isinstance(error, FileNotFoundError) and default is not _NONE:
             return default
         raise DataError(path, f"no readable file ({error.strerror})", expected, "Check the path.") from error
     except (ValueError, RecursionError) as error:  # ValueError also for what is no UTF-8, and for numbers of 5,000 digits
         raise DataError(path, f"no sound JSON ({error})", expected, remedy) from error
+    if not isinstance(value, kind):
+        raise DataError(path, f"JSON of the kind {type(value).__name__}", expected, remedy)
+    return value
 
 
 def read_table(path: Path | str,
@@ -101,7 +105,7 @@ def read_table(path: Path | str,
     except ValueError as error:  # also what is no UTF-8, and what is empty
         raise DataError(path, f"no sound table ({error})", ", ".join(numbers) or "rows and columns", remedy) from error
     for name in numbers:
-        if name not in table or not pd.api.types.is_numeric_dtype(table[name]):
+        if name not in table or len(table) and not pd.api.types.is_numeric_dtype(table[name]):
             raise DataError(path, f"no column {name} of numbers", ", ".join(numbers), remedy)
     return table
 
@@ -141,14 +145,17 @@ def read_yaml(path: Path | str) -> Any:
 # %% ../nbs/02_files.ipynb #626db276
 def _fits(value: Any, kind: Any) -> bool:
     "Whether a value is what a type hint says: plain types, `X | Y`, and tuples of those (lists will do)."
-    parts = get_args(kind)
+    parts, plain = get_args(kind), get_origin(kind) or kind
     if isinstance(kind, UnionType):
         return any(_fits(value, k) for k in parts)
-    if parts:
-        return isinstance(value, (list, tuple)) and len(value) == len(parts) and all(map(_fits, value, parts))
-    if kind in (int, float):
-        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-    return isinstance(value, (list, tuple) if kind is tuple else kind)
+    if plain in (int, float):
+        return isinstance(value, Integral if plain is int else Real) and not isinstance(value, bool)
+    if plain is not tuple:
+        return isinstance(value, plain)
+    if not isinstance(value, (list, tuple)) or not parts:
+        return isinstance(value, (list, tuple))
+    parts = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
+    return len(value) == len(parts) and all(map(_fits, value, parts))
 
 
 def check_types(config: Any) -> None:

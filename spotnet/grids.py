@@ -70,7 +70,8 @@ def declared_parameters(notebook: Path | str) -> dict:
         cells = nbformat.read(notebook, 4).cells
         [text] = [c.source for c in cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", ())]
         nodes = ast.parse(text).body
-    except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError, SyntaxError, ValueError) as error:
+    except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError, SyntaxError, ValueError, AttributeError, KeyError,
+            TypeError, RecursionError) as error:  # the last four: JSON of any other form
         raise GridError(f"{notebook}: no notebook with one cell tagged `parameters` ({error})") from error
     found = {}
     for node in nodes:

@@ -228,7 +228,7 @@ def judge(protocol: str | Protocol, sequence: Sequence, detections: Detections, 
     annotated = np.array([o is not None for o in objects] + [False])
     verdict = np.where(annotated[place], FALSE_ALARM, NOT_ANNOTATED).astype(np.int8)  # false alarms until they find something
     verdict[(verdict == FALSE_ALARM) & (detections.scores < rules.floor)] = BELOW_FLOOR
-    if rules.clamp:
+    if rules.clamp and len(boxes):
         boxes = _clamped(boxes, *_frame_size(sequence, truth))
     # by frame, then score; equal scores by their boxes
     chosen = np.flatnonzero(verdict == FALSE_ALARM)

@@ -81,7 +81,7 @@ def mask_scores(counts: pd.DataFrame) -> dict[str, float]:
     complete = share(n["edge_found"], n["edge_found"] + n["edge_missed"])
     return {"precision": share(hit, hit + false), "recall": share(hit, hit + missed),
             "f": share(2 * hit, 2 * hit + false + missed), "iou": share(hit, hit + false + missed),
-            "boundary_f": share(2 * exact * complete, exact + complete), "frames": len(counts)}
+            "boundary_f": 2 * exact * complete / (exact + complete) if exact + complete else 0.0, "frames": len(counts)}
 
 
 def mask_quality(sequence: Sequence, masks: Iterable[np.ndarray], within: list[Objects] = None) -> dict[str, float]:

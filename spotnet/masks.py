@@ -281,9 +281,9 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
              "frames": len(sequence), "boxes": _boxes_hash(sequence),
              "versions": {"spotnet": __version__, "opencv": cv2.__version__, "numpy": np.__version__}}
     path = folder / "masks.json"
-    found = read_json(path, {}, "the facts of masks", "Remove the folder and make the masks again.")
+    found = read_json(path, {}, "the facts of masks", dict, "Remove the folder and make the masks again.")
     same = {k: v for k, v in found.items() if k != "complete"} == json.loads(json.dumps(facts))
-    if same and found["complete"]:
+    if same and found.get("complete"):
         tick(len(sequence))
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ def _check_keys(values: Iterable[str], known: Iterable[str], what: str) -> None:
     known = list(known)
     for key in values:
         if key not in known:
-            near = get_close_matches(key, known, 1)
+            near = get_close_matches(str(key), known, 1)
             raise ValueError(f"unknown {what} {key!r}; "
                              + (f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"))
 

@@ -23,8 +23,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
-from .files import read_json
-from .runs import last_error, listed_runs, status
+from .files import DataError, read_json, read_table, replacing, write_atomic
+from .runs import last_error, listed_runs, read_metrics, status
 from .sequences import published_table
 
 # %% ../nbs/94_report.ipynb #7a83cb89
@@ -67,12 +67,14 @@ def runs_table(folder: Path | str) -> pd.DataFrame:
     current = None if listed is None else [r["id"] for r in listed]
     for path in sorted(folder.glob("*/params.json")):
         if current is None or path.parent.name in current:
-            facts, state = read_json(path), status(path.parent)
-            about = {"run": path.parent.name, "stage": facts["stage"], "notebook": facts["notebook"], "state": state["state"],
-                     **{k: state.get(k) for k in ("seconds", "memory_mb", "attempt", "commit")}}
-            rows.append((about, _flat(facts["parameters"]), read_json(path.parent / "metrics.json", {})))
+            facts, state, metrics = read_json(path, kind=dict), status(path.parent), read_metrics(path.parent)
+            if {"stage", "notebook", "parameters"} - set(facts) or not isinstance(facts["parameters"], dict):
+                raise DataError(path, "no facts of a run", "stage, notebook, parameters", "Remove the folder, and run again.")
+            about = {"run": path.parent.name, "stage": str(facts["stage"]), "notebook": str(facts["notebook"]),
+                     "state": state["state"], **{k: state.get(k) for k in ("seconds", "memory_mb", "attempt", "commit")}}
+            rows.append((about, _flat(facts["parameters"]), metrics))
     if not rows:
-        raise ValueError(f"{folder}: no run folders (no */params.json); expected an experiment made by `spotnet run`")
+        raise DataError(folder, "no run folders (no */params.json)", "an experiment made by `spotnet run`", "Check the path.")
     order = {run: i for i, run in enumerate(current or [])}
     rows.sort(key=lambda r: order.get(r[0]["run"], 0))
     for notebook in {facts["notebook"] for facts, *_ in rows}:
@@ -212,7 +214,8 @@ def _legend(figure: Figure, ax: plt.Axes, where: str = "outside lower center", c
 
 def plot_curves(folder: Path | str, runs: pd.DataFrame) -> Figure | None:
     "Precision over recall, a line per run, one colour per setting; None where no run left a `curve.csv` with points."
-    found = [(row, pd.read_csv(path)) for row in runs.itertuples() if (path := Path(folder) / row.run / "curve.csv").exists()]
+    found = [(row, read_table(path, ("iou", "recall", "precision"))) for row in runs.itertuples()
+             if (path := Path(folder) / row.run / "curve.csv").exists()]
     ious, styles = sorted({i for _, c in found for i in c.iou.unique()}), _styles(runs)
     if not ious:  # no file, or no run found anything
         return None
@@ -229,7 +232,8 @@ def plot_curves(folder: Path | str, runs: pd.DataFrame) -> Figure | None:
 
 def plot_learning(folder: Path | str, runs: pd.DataFrame) -> Figure | None:
     "Losses, and AP where runs validated, over steps; None where no run left a `history.csv`."
-    found = [(row, pd.read_csv(path)) for row in runs.itertuples() if (path := Path(folder) / row.run / "history.csv").exists()]
+    found = [(row, read_table(path, ("step",))) for row in runs.itertuples()
+             if (path := Path(folder) / row.run / "history.csv").exists()]
     if not found:
         return None
     panels = [c for c in ("loss", "heatmap", "segmentation", "AP50", "AP") if any(c in h for _, h in found)]
@@ -315,15 +319,12 @@ def with_spread(comparison: pd.DataFrame) -> pd.DataFrame:
 
 def _save_table(frame: pd.DataFrame, folder: Path, name: str, shown: pd.DataFrame | None = None) -> None:
     "NAME.csv with all digits, NAME.md and NAME.tex as they are read (`shown`; None: the same rounded)."
-    folder.mkdir(exist_ok=True)
     cells = _cells(frame if shown is None else shown)
     lines = [" | ".join(cells.columns), " | ".join("---" for _ in cells.columns), *(" | ".join(r) for r in cells.to_numpy())]
     tex = cells.rename(columns=lambda c: c.replace("Δ ", "difference in ")).to_latex(index=False, escape=True)
     for kind, text in (("csv", frame.to_csv(index=False)), ("md", "".join(f"| {line} |\n" for line in lines)),
                        ("tex", tex.replace("±", r"$\pm$"))):
-        half = folder / f".{name}.{kind}.part"
-        half.write_text(text, encoding="utf-8")
-        half.replace(folder / f"{name}.{kind}")
+        write_atomic(folder / f"{name}.{kind}", text)
 
 
 def describe(compared: pd.DataFrame) -> str:
@@ -339,7 +340,7 @@ def describe(compared: pd.DataFrame) -> str:
 
 def by_condition(folder: Path | str, runs: pd.DataFrame, iou: float = 0.5) -> pd.DataFrame:
     "AP (mean over seeds) of each setting on each condition and sequence, from the runs' `results.csv`; empty where none has one."
-    parts = [pd.read_csv(path).assign(setting=row.setting) for row in runs.itertuples()
+    parts = [read_table(path, ("iou", "AP")).assign(setting=row.setting) for row in runs.itertuples()
              if (path := Path(folder) / row.run / "results.csv").exists()]
     if not parts:
         return pd.DataFrame()
@@ -379,7 +380,8 @@ def collect(folder: Path | str, baseline: str | None = None) -> pd.DataFrame:
                                   ("learning", plot_learning(folder, compared), "losses over steps"),
                                   ("speed", plot_speed(compared), "AP against speed")):
             if figure is not None:
-                figure.savefig(folder / "plots" / f"{name}.png", dpi=110)
+                with replacing(folder / "plots" / f"{name}.png") as half:
+                    figure.savefig(half, dpi=110, format="png")
                 parts.append(_image(figure, alt))
                 plt.close(figure)
     shown = set()
@@ -389,7 +391,7 @@ def collect(folder: Path | str, baseline: str | None = None) -> pd.DataFrame:
         if (tables or pictures) and what not in shown:  # one seed of each setting
             shown.add(what)
             parts.append(f'<h2 id="{row.run}">{html.escape(" ".join(what).strip())}</h2>')
-            parts += [f"<h3>{html.escape(t.stem)}</h3>{_table(pd.read_csv(t))}" for t in tables]
+            parts += [f"<h3>{html.escape(t.stem)}</h3>{_table(read_table(t))}" for t in tables]
             parts += [f"<h3>{html.escape(p.stem)}</h3>{_image(p, f'{p.stem}: {row.setting}')}" for p in pictures]
     bad = runs[runs.state.isin(("failed", "killed", "timeout"))]
     if len(bad):
@@ -401,9 +403,7 @@ def collect(folder: Path | str, baseline: str | None = None) -> pd.DataFrame:
     links = "".join(f'<a href="#{i}">{i.capitalize()}</a>' for i in ("comparison", "failures", "runs") if f'id="{i}"' in body)
     page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
             f"<style>{_STYLE}</style><body><h1>{html.escape(title)}</h1><nav>{links}</nav>{body}</body></html>")
-    half = folder / ".report.html.part"
-    half.write_text(page, encoding="utf-8")
-    half.replace(folder / "report.html")
+    write_atomic(folder / "report.html", page)
     return runs
 
 
@@ -414,6 +414,6 @@ def _said(folder: Path) -> str:
 def _own_metrics(folder: Path, runs: pd.DataFrame) -> list:
     "The numbers that notebooks of another kind left in `metrics.json`, of the notebook that ran most often."
     most = runs[runs.notebook == runs.notebook.mode().iloc[0]]
-    found = dict.fromkeys(k for run in most.run for k, v in read_json(folder / run / "metrics.json", {}).items()
+    found = dict.fromkeys(k for run in most.run for k, v in read_metrics(folder / run).items()
                           if isinstance(v, (int, float)) and k != "seconds")
     return list(found)[:6] if len(most) > 1 else []

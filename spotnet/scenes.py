@@ -24,6 +24,7 @@ from .scene_places import Backdrop, Item, Lane, Layout, draw_backdrop, furnish, 
 from .scene_vehicles import (FINE, MODELS, PAINTS, SHARES, Light, SceneConfig, Vehicle, View,
                                     draw_vehicle, look, scene_light, scene_rng, window)
 from .camera import streak
+from .files import write_json
 from .sequences import SCENE_CLASSES, SCENE_COLUMNS, Frames, Objects, Sequence, load_sequences
 
 _all_ = ["SceneConfig"]
@@ -527,8 +528,8 @@ def write_scene(config: SceneConfig, out: Path | str, tick: Callable[[], object]
     ValueError if there is anything else in that folder."""
     folder, sequence = Path(out) / config.name, render_scene(config)
     if folder.exists():
-        ours = ("frames", "labels", "objects.csv", "scene.json", "scene.json.part")
-        foreign = sorted(p.name for p in folder.iterdir() if p.name not in ours)
+        ours = ("frames", "labels", "objects.csv", "scene.json")
+        foreign = sorted(p.name for p in folder.iterdir() if p.name not in ours and not p.name.startswith(".scene.json."))
         if foreign:
             raise ValueError(f"{folder}: found {', '.join(foreign[:3])}; expected a rendered scene or nothing. "
                              "Choose another folder or name.")
@@ -546,9 +547,7 @@ def write_scene(config: SceneConfig, out: Path | str, tick: Callable[[], object]
         rows += [",".join(map(str, (number, *row))) for row in zip(*columns)]
         tick()
     (folder / "objects.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    part = folder / "scene.json.part"
-    part.write_text(json.dumps(_manifest(config, sequence.ignored)), encoding="utf-8")
-    part.replace(folder / "scene.json")
+    write_json(folder / "scene.json", _manifest(config, sequence.ignored))
 
 
 def render_scenes(out: Path | str,  # folder; each scene gets a folder of its own in it

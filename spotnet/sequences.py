@@ -17,6 +17,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import resources
 from io import BytesIO
 from itertools import islice
@@ -316,9 +317,9 @@ class Sequence:
         "Official frame numbers, int64."
         return self.frames.numbers
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
-        "Height and width in pixels; decodes the first frame."
+        "Height and width in pixels; decodes the first frame, once."
         return self.frames[0].shape[:2]
 
     @property
@@ -687,7 +688,7 @@ def _read_coco(root: Path | str, split: str | None, names: list[str] | None) -> 
                         "Name the file itself as root, or choose one with split.")
     [path] = files
     expected, remedy = "images, annotations and categories", "Export it again."
-    data = read_json(path, expected=expected, remedy=remedy)
+    data = read_json(path, expected=expected, kind=dict, remedy=remedy)
     try:
         images = sorted(data["images"], key=lambda m: (int(m.get("frame_id", 0)), m["file_name"]))
         categories = sorted(data["categories"], key=lambda c: int(c["id"]))
@@ -790,7 +791,7 @@ def _read_scenes(root: Path | str, split: str | None, names: list[str] | None) -
     for manifest in sorted(root.rglob("scene.json")):
         folder = manifest.parent
         expected, remedy = "name, frames, ignored, attributes", "Render the scene again."
-        facts = read_json(manifest, expected=expected, remedy=remedy)
+        facts = read_json(manifest, expected=expected, kind=dict, remedy=remedy)
         try:
             name, count, attributes = check_name(facts["name"], manifest), facts["frames"], dict(facts["attributes"])
             ignored = [np.array(r, np.float32).reshape(-1, 4) for r in facts["ignored"]]

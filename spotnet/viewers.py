@@ -8,6 +8,7 @@ __all__ = ['export_rerun', 'export_fiftyone']
 # %% ../nbs/91_viewers.ipynb #c0a4e8a2
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .errors import COLOURS
-from .files import write_atomic
+from .files import replacing, write_atomic
 from .pictures import rgb
 from .views import View
 
@@ -48,13 +49,11 @@ def export_rerun(view: View, path: Path | str, indices: Iterable[int] | None = N
         import rerun
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("Rerun is not installed; pip install 'spotnet[viewers]'") from error
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.half")
-    recording = rerun.RecordingStream("spotnet", recording_id=view.sequence.name)
+    path, recording = Path(path), rerun.RecordingStream("spotnet", recording_id=view.sequence.name)
     def boxes(rows: np.ndarray, colour: str, texts: list[str]) -> rerun.Boxes2D:
         return rerun.Boxes2D(array=rows, array_format=rerun.Box2DFormat.XYXY, labels=texts, colors=[rgb(colour)] * len(rows))
-    try:
+    with replacing(path) as half, ExitStack() as end:
+        end.callback(recording.disconnect)
         recording.save(half)
         for i in _frames(view, indices, progress):
             recording.set_time("frame", sequence=view.number)
@@ -72,10 +71,6 @@ def export_rerun(view: View, path: Path | str, indices: Iterable[int] | None = N
                     recording.log(f"camera/{name}/attention", rerun.Image(_grey(maps.attention(gate)), "L"))
         recording.flush()
         recording.disconnect()
-        half.replace(path)
-    finally:
-        recording.disconnect()
-        half.unlink(missing_ok=True)
     return path
 
 

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from .detection import Detections, Detector
 from .errors import COLOURS, Errors, find_errors
+from .files import replacing
 from .judging import Protocol
 from .maps import Gate, Maps, Timeline, as_gate, changes
 from .pictures import Layer, Window, compose, draw_boxes, draw_errors, overlay, same_word, write_video
@@ -277,15 +278,12 @@ class View:
 
     def save_figure(self, path: Path | str) -> Path:
         "Write what is shown as a figure: .png, .pdf, .svg, ... It takes the name when it is complete."
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure, half = self.figure(), path.with_name(f".{path.stem}.half{path.suffix}")
+        path, figure = Path(path), self.figure()
         try:
-            figure.savefig(half, dpi=150)
-            half.replace(path)
+            with replacing(path, path.suffix) as half:  # matplotlib chooses the format by the ending
+                figure.savefig(half, dpi=150)
         finally:
             plt.close(figure)
-            half.unlink(missing_ok=True)
         return path
 
     def make_video(self, path: Path | str, indices: Iterable[int] | None = None, fps: float = 10, progress: bool = True) -> Path:

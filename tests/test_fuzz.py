@@ -287,10 +287,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(2 ** 32), help="of the first round")
     parser.add_argument("--reader", action="append", help="only this one; repeat for several")
     options = parser.parse_args()
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 2)  # decoders complain there, of each file
     for sound, read in READERS.values():
         read(sound)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders complain there, of each file
     counts, begin, round_, findings = {n: Counter() for n in options.reader or READERS}, time.time(), options.seed, {}
     while time.time() - begin < options.seconds:
         for name in counts:

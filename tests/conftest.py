@@ -1,0 +1,25 @@
+"""How tests share two or more cores (`pytest -n 2`): a file stays in one process, every chapter is a piece of its own."""
+import os
+
+import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before anything reads it: processes side by side take one thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+LAST = "test_chapters.py"  # many small pieces: behind the long files they fill what is left evenly
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    items.sort(key=lambda item: item.path.name == LAST)
+
+
+@pytest.hookimpl(optionalhook=True)  # where pytest-xdist is not installed there is nobody to ask
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if LAST in nodeid else nodeid.split("::")[0]
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
