@@ -2,6 +2,7 @@
 # make run DATA=cdnet ROOT=data/highway    the same on real video of a fixed camera
 # make run DATA=uavdt ROOT=data/uavdt      the same on real drone video
 # make test           chapters export to what is committed, their cells pass, tests pass, code is clean
+# make faults         fifty kills of real commands at random moments: what each leaves, and that the next call mends it
 # make bench          speed of masks, samples, decoding, the network and evaluation, as ratios measured in one run
 # make lab            JupyterLab on this machine, with the chapters and the explorer
 # make docs           the chapters, guides and API as a site in site/, readable without a server
@@ -14,7 +15,7 @@ WORKERS ?= 1
 TESTS ?= 2
 BIN := .venv/bin
 
-.PHONY: run test lint bench lab docs pictures clean
+.PHONY: run test lint faults bench lab docs pictures clean
 
 # torch first and pinned: an unpinned torch brings gigabytes of GPU packages where a CPU build is meant
 .venv/ready: settings.ini constraints.txt setup.py pyproject.toml
@@ -34,6 +35,9 @@ lint: .venv/ready
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest -n $(TESTS)
+
+faults: .venv/ready
+	$(BIN)/python tests/faults.py
 
 bench: .venv/ready
 	mkdir -p outputs/speed

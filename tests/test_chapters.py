@@ -52,6 +52,8 @@ def test_versions_are_equal():
     settings.read(ROOT / "settings.ini")
     [stated] = re.findall(r'__version__ = "(.+)"', (ROOT / "spotnet" / "__init__.py").read_text())
     assert stated == settings["DEFAULT"]["version"]
+    [cited] = re.findall(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    assert cited == stated
 
 
 def test_package_stands_without_nbdev():
