@@ -265,7 +265,10 @@ def load_files(protocol: str, truth: Path | str, detections: Path | str, source:
                repair: bool = False) -> tuple[list[Sequence], list[Detections], list[str]]:
     "The annotated sequences that have a result file, their `Detections`, and the names of the others; see `evaluate_files`."
     source = source or protocol
-    format = format or (protocol if protocol in PROTOCOLS else "csv")
+    if format is None and protocol not in PROTOCOLS:  # coco, of which there are files of two kinds
+        path = Path(detections)
+        format = "coco" if path.suffix == ".json" or (path / "detections.json").exists() else "csv"
+    format = format or protocol
     sequences = load_sequences(source, truth) if format in ("coco", "yolo") else None
     known = sorted(s.name for s in sequences) if sequences else sequence_names(source, truth)
     found = read_detections(detections, format, sequences, repair)
@@ -278,7 +281,7 @@ def load_files(protocol: str, truth: Path | str, detections: Path | str, source:
 
 def evaluate_files(protocol: str, truth: Path | str, detections: Path | str, iou: float | None = None,
                    source: str | None = None,  # how to read the truth, one of READERS; None: as the protocol's own data set
-                   format: str | None = None,  # of the result files, one of FORMATS; None: the protocol's own, csv for coco
+                   format: str | None = None,  # of the result files, one of FORMATS; None: the protocol's own; for coco JSON or CSV, as there is
                    repair: bool = False) -> tuple[Result, list[str]]:
     """Score result files; returns the result and the annotated sequences without a file.
 

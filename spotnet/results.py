@@ -32,7 +32,6 @@ class Detections:
     labels: np.ndarray | None = None  # int64 (N,): class index
 
     def __post_init__(self) -> None:
-        check_name(self.name)
         n = len(self.frames)
         for name, kind in (("frames", np.int64), ("scores", np.float32)):
             object.__setattr__(self, name, np.asarray(getattr(self, name), kind).reshape(n))
@@ -94,6 +93,8 @@ def write_detections(folder: Path | str, detections: list[Detections], format: s
                      sequences: list[Sequence] | None = None) -> list[Path]:
     "Write result files of one format (see the table) for a list of `Detections`; returns their paths. Atomic per file."
     folder = Path(folder)
+    for d in detections:
+        check_name(d.name)
     def lines(d: Detections, first_pixel: int, row: Callable[[int, int, str], str]) -> str:
         order = np.lexsort((-d.scores, d.frames))
         boxes = d.boxes[order].astype(np.float64)
@@ -194,6 +195,7 @@ def _read_csv(file: Path) -> list[Detections]:
                     raise DataError(f"{file}:{table.index[row] + 2}", f"{found} ({','.join(map(str, table.iloc[row]))})", wanted,
                                     "Correct the row.")
             for name, part in numbers.groupby(table.sequence, sort=False):
+                check_name(name, file)
                 pieces[name].append(Detections(name, part["frame"], part[list(_CORNERS)].to_numpy(), part["score"],
                                                part.get("label")))
     except DataError:

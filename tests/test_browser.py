@@ -16,7 +16,7 @@ import pytest
 
 from spotnet.scenes import SceneConfig, render_scenes
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
 BIN = Path(sys.executable).parent
 # where pictures of what the test saw are left for somebody to look at
