@@ -281,7 +281,7 @@ def load_files(protocol: str, truth: Path | str, detections: Path | str, source:
 
 def evaluate_files(protocol: str, truth: Path | str, detections: Path | str, iou: float | None = None,
                    source: str | None = None,  # how to read the truth, one of READERS; None: as the protocol's own data set
-                   format: str | None = None,  # of the result files, one of FORMATS; None: the protocol's own; for coco JSON or CSV, as there is
+                   format: str | None = None,  # of the files, one of FORMATS; None: the protocol's own; for coco as there are
                    repair: bool = False) -> tuple[Result, list[str]]:
     """Score result files; returns the result and the annotated sequences without a file.
 
