@@ -212,7 +212,7 @@ def make_cases(work: Path) -> dict:
         "write": [Case(form, write(form), files, begun=lambda out: any(out.glob(".*.part"))) for form in ("csv", "uadetrac")],
         "collect": [Case("anew", command("collect"), files, start=bare),
                     Case("drawing", command("collect"), files, start=bare, begun=lambda out: any(out.glob("plots/*")),
-                         within=0.05),
+                         within=0.02),
                     Case("over another", command("collect", "--baseline", "spotnet"), files, begun=replaced, start=copy)]}
 
 
