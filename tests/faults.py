@@ -49,15 +49,14 @@ recall = np.linspace(0, 1, 200)
 pd.DataFrame({"iou": 0.5, "recall": recall, "precision": 1 - recall ** len(variant)}).to_csv(out / "curve.csv", index=False)
 (out / "metrics.json").write_text(json.dumps({"AP50": 90 * chance.random(), "AP70": 60 * chance.random(), "data": "scenes",
                                               "weights": 100_000, "detect_images_per_second": 40.0 + seed}))"""
-WRITE = """import sys, numpy as np
-from pathlib import Path
+WRITE = """import os, sys, numpy as np
 from spotnet.results import Detections, write_detections
-chance, n = np.random.default_rng(0), 60_000
+chance, n = np.random.default_rng(0), 150_000
 corner = chance.uniform(0, 900, (n, 2)).astype(np.float32)
 boxes = np.hstack([corner, corner + chance.uniform(5, 90, (n, 2)).astype(np.float32)])
 found = [Detections(f"camera {k}", np.arange(n) // 60 + 1, boxes + k, chance.random(n)) for k in range(3)]
-Path(sys.argv[1]).with_suffix(".begun").touch()
-write_detections(sys.argv[1], found, sys.argv[2])"""
+write_detections(sys.argv[1], found, sys.argv[2])
+os._exit(0)"""  # at once: what is disturbed is the writing
 
 
 @dataclass
@@ -69,6 +68,7 @@ class Case:
     victims: tuple = ("main",)  # in turn: the first process alone, its process group, one of its workers alone
     begun: object = lambda out: True  # output folder -> whether the stretch that is to be disturbed has begun
     start: object = lambda out: None  # called with the output folder before the first call
+    within: float = None  # seconds after its beginning in which to kill; None: until the command ends
     expected: dict = None  # what the undisturbed command left,
     seconds: float = 0.0  # and how long the stretch took
 
@@ -184,8 +184,14 @@ def make_cases(work: Path) -> dict:
     def copy(out, but=()):
         shutil.copytree(done, out, ignore=lambda place, names: but if Path(place) == done else ())
 
+    def bare(out):
+        copy(out, ("tables", "plots", "report.html"))
+
     def masked(out):
         return any(out.glob("*/*.png"))
+
+    def saving(out):
+        return (out / "checkpoint" / ".last.part").exists() and len((out / "steps.jsonl").read_text().splitlines()) > 6
 
     def replaced(out):
         return (out / "tables" / "runs.csv").stat().st_mtime > (out / "grid.json").stat().st_ctime  # later than the copy
@@ -197,13 +203,16 @@ def make_cases(work: Path) -> dict:
         "masks": [Case("mog2", mask("mog2", 1), files), Case("mog2 writing", mask("mog2", 1), files, ("group",), masked),
                   Case("median in two", mask("median", 2), files, ("group", "worker")),
                   Case("median in two writing", mask("median", 2), files, ("main", "group"), masked)],
-        "train": [Case("quick", train, training, ("main",)),
-                  Case("quick writing", train, training, ("main", "group"), lambda out: (out / "steps.jsonl").exists())],
+        "train": [Case("quick", train, training, ("main", "group")),
+                  Case("quick writing", train, training, ("main", "group"), lambda out: (out / "steps.jsonl").exists()),
+                  Case("quick saving", train, training, ("main", "group"), saving, within=0.05)],
         "run": [Case("quick", command("run", work / "grid.yaml", "--workers", 2, "--out"), grid, ("main", "group"))],
-        "detect": [Case(form, command(*detect, form, "--out"), files) for form in ("csv", "uadetrac")],
-        "write": [Case("csv", write("csv"), files, begun=lambda out: out.with_suffix(".begun").exists()),
-                  Case("uadetrac", write("uadetrac"), files, begun=lambda out: any(out.glob(".*.part")))],
-        "collect": [Case("anew", command("collect"), files, start=lambda out: copy(out, ("tables", "plots", "report.html"))),
+        "detect": [Case("csv", command(*detect, "csv", "--out"), files),
+                   Case("uadetrac", command(*detect, "uadetrac", "--out"), files, begun=lambda out: any(out.glob("*.txt")))],
+        "write": [Case(form, write(form), files, begun=lambda out: any(out.glob(".*.part"))) for form in ("csv", "uadetrac")],
+        "collect": [Case("anew", command("collect"), files, start=bare),
+                    Case("drawing", command("collect"), files, start=bare, begun=lambda out: any(out.glob("plots/*")),
+                         within=0.02),
                     Case("over another", command("collect", "--baseline", "spotnet"), files, begun=replaced, start=copy)]}
 
 
@@ -222,7 +231,7 @@ def undisturbed(case: Case, folder: Path) -> None:
     out, process, _, began = begin(case, folder)
     if process.wait(timeout=300):
         raise RuntimeError(f"{case.name}, undisturbed: {(folder / 'said.txt').read_text()[-2000:]}")
-    case.seconds, case.expected = time.monotonic() - began, case.contents(out)
+    case.seconds, case.expected = case.within or time.monotonic() - began, case.contents(out)
 
 
 def kill(process, victim: str, chance: random.Random) -> bool:
@@ -301,7 +310,7 @@ def main() -> int:
         for kind in [k for k in SHARES if k in kinds or k in [NEEDS.get(other) for other in kinds]]:
             for case in cases[kind]:
                 undisturbed(case, work / kind / case.name.replace(" ", "-"))
-                say(f"{kind} {case.name}: {case.seconds:.1f} s undisturbed")
+                say(f"{kind} {case.name}: {case.seconds:.2f} s to disturb")
         for kind, count in counts.items():
             moments = [(i + chance.random()) / count for i in range(count)]  # one in each of so many equal stretches
             chance.shuffle(moments)
@@ -309,7 +318,7 @@ def main() -> int:
             for i, share in enumerate(moments):
                 case, victim = plan[i % len(plan)]
                 rows.append(row := disturb(case, victim, share, work / kind / f"{i:02d}", chance))
-                say(f"[{len(rows)}/{asked.times}] {kind} {case.name}: {victim} at {row['after']:.2f} of {case.seconds:.1f} s, "
+                say(f"[{len(rows)}/{asked.times}] {kind} {case.name}: {victim} at {row['after']:.2f} of {case.seconds:.2f} s, "
                     f"{row['files']} files; again {row['seconds']:.1f} s: {lost(row) or 'equal'}")
     table = pd.DataFrame([{"kind": r["kind"], "injected": 1, "finished": int(r["finished"]), "equal": int(not r["different"]),
                            "files": r["files"], "half-written": len(r["torn"]), "left-over processes": len(r["lives"]),
