@@ -25,7 +25,7 @@ from typing import Annotated, Any, NoReturn
 import cv2
 import typer
 
-from .files import parse_yaml, read_yaml, replacing, write_json
+from .files import parse_yaml, read_yaml, write_figure, write_json, write_table
 from .sequences import READERS, Sequence, load_sequences
 
 # %% ../nbs/99_cli.ipynb #a95df49d
@@ -205,8 +205,7 @@ def train(
     test = _range(held or everything, validation, step) if held or validation else None
     if check:
         found = check_data(settings.samples(sequences, masks), test or ())
-        out.mkdir(parents=True, exist_ok=True)
-        found.figure().savefig(out / "check.png", dpi=110)
+        write_figure(out / "check.png", found.figure(), 110)
         write_json(out / "check.json", found.to_dict())
         typer.echo(f"{found}\npicture: {out / 'check.png'}")
         raise typer.Exit(1 if found.stops else 0)
@@ -332,18 +331,15 @@ def _explain(protocol: str, truth: Path, detections: Path, options: dict, errors
     sequences, found, _ = load_files(protocol, truth, detections, options["source"], options["format"], options["repair"])
     by_name = {d.name: d for d in found}
     if audit:
-        with replacing(audit) as half:
-            pd.concat([verdicts(protocol, s, by_name[s.name], options["iou"]) for s in sequences]).to_csv(half, index=False)
+        write_table(audit, pd.concat([verdicts(protocol, s, by_name[s.name], options["iou"]) for s in sequences]))
     if errors:
-        errors.mkdir(parents=True, exist_ok=True)
         known = find_errors(protocol, sequences, by_name, options["iou"])
-        known.summary().to_csv(errors / "errors.csv", index=False)
-        known.worst_frames(100).to_csv(errors / "worst_frames.csv", index=False)
-        for column in known.properties():
-            known.recall_by(column).to_csv(errors / f"recall_by_{column}.csv", index=False)
-        known.plot().savefig(errors / "errors.png", dpi=90)
+        tables = {"errors": known.summary(), "worst_frames": known.worst_frames(100)}
+        for name, table in (tables | {f"recall_by_{c}": known.recall_by(c) for c in known.properties()}).items():
+            write_table(errors / f"{name}.csv", table)
+        write_figure(errors / "errors.png", known.plot())
         if all(s.frames.available for s in sequences):
-            figure_errors(known, sequences).savefig(errors / "worst_frames.png", dpi=90)
+            write_figure(errors / "worst_frames.png", figure_errors(known, sequences))
 
 
 @app.command(epilog="""Examples: spotnet run nbs/experiments/highway.yaml --out outputs/highway --set steps=800

@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from .files import write_atomic
+from .files import write_atomic, write_table
 
 # %% ../nbs/76_history.ipynb #d32c73e9
 class History:
@@ -41,7 +41,7 @@ class History:
         "Add the row of a finished epoch and write `history.csv` anew, whole or not at all."
         self.rows.append(row)
         if self.writes:
-            write_atomic(self.out / "history.csv", self.table.to_csv(index=False).encode())
+            write_table(self.out / "history.csv", self.table)
 
     @property
     def table(self) -> pd.DataFrame:

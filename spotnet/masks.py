@@ -288,7 +288,7 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
         return
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (*(folder.glob("*.png") if not same else ()), *folder.glob(".*.part")):
-        stale.unlink()
+        stale.unlink(missing_ok=True)
     write_json(path, facts | {"complete": False})
     # nobody knows what is in a frame that is not annotated: cut with boxes it gets no mask, so it trains nothing
     wanted = [objects is not None or not within_boxes for objects in sequence.objects]
@@ -304,6 +304,8 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
                                 "uint8 (H, W)", "Report this method.")
             write_atomic(folder / f"{names[i]}.png", data.tobytes())
         tick(1)
+    for stale in folder.glob(".*.part"):  # of a killed process that lived a moment longer than the one that waited for it
+        stale.unlink(missing_ok=True)
     write_json(path, facts | {"complete": True})
 
 

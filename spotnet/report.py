@@ -23,7 +23,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
-from .files import DataError, read_json, read_table, replacing, write_atomic
+from .files import DataError, read_json, read_table, write_atomic, write_figure
 from .runs import last_error, listed_runs, read_metrics, status
 from .sequences import published_table
 
@@ -67,7 +67,8 @@ def runs_table(folder: Path | str) -> pd.DataFrame:
     current = None if listed is None else [r["id"] for r in listed]
     for path in sorted(folder.glob("*/params.json")):
         if current is None or path.parent.name in current:
-            facts, state, metrics = read_json(path, kind=dict), status(path.parent), read_metrics(path.parent)
+            facts, state = read_json(path, kind=dict), status(path.parent)
+            metrics = read_metrics(path.parent) if state["state"] == "done" else {}  # of a killed run it may be half a file
             if {"stage", "notebook", "parameters"} - set(facts) or not isinstance(facts["parameters"], dict):
                 raise DataError(path, "no facts of a run", "stage, notebook, parameters", "Remove the folder, and run again.")
             about = {"run": path.parent.name, "stage": str(facts["stage"]), "notebook": str(facts["notebook"]),
@@ -380,8 +381,7 @@ def collect(folder: Path | str, baseline: str | None = None) -> pd.DataFrame:
                                   ("learning", plot_learning(folder, compared), "losses over steps"),
                                   ("speed", plot_speed(compared), "AP against speed")):
             if figure is not None:
-                with replacing(folder / "plots" / f"{name}.png") as half:
-                    figure.savefig(half, dpi=110, format="png")
+                write_figure(folder / "plots" / f"{name}.png", figure, 110)
                 parts.append(_image(figure, alt))
                 plt.close(figure)
     shown = set()

@@ -178,11 +178,18 @@ def _read_text(file: Path, name: str, detrac: bool, repair: bool) -> Detections:
 _CHUNK = 500_000  # rows of a table, or characters of JSON, that are looked at together
 
 
+def _chunks(file: Path) -> Iterator[pd.DataFrame]:
+    "The rows of a table with a column `sequence`, some at a time. ParserWarning for a row with more cells than the head."
+    with warnings.catch_warnings(), pd.read_csv(file, dtype={"sequence": str}, chunksize=_CHUNK, index_col=False) as reader:
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        yield from reader
+
+
 def _read_csv(file: Path) -> list[Detections]:
     expected = "a table that write_detections wrote: sequence, frame, x0, y0, x1, y1, score"
     needed, pieces = ("frame", *_CORNERS, "score"), defaultdict(list)
     try:
-        for table in pd.read_csv(file, dtype={"sequence": str}, chunksize=_CHUNK, index_col=False):
+        for table in _chunks(file):
             if missing := {"sequence", *needed} - set(table.columns):
                 raise DataError(file, f"no column {', '.join(sorted(missing))}", expected, "Write it again.")
             numbers = table[[*needed, *({"label"} & set(table.columns))]].apply(pd.to_numeric, errors="coerce")
@@ -200,7 +207,7 @@ def _read_csv(file: Path) -> list[Detections]:
                                                part.get("label")))
     except DataError:
         raise
-    except (OSError, ValueError) as error:  # ValueError: no UTF-8, no table, nothing at all
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:  # ValueError: no UTF-8, no table, nothing at all
         raise DataError(file, f"no readable table ({str(error).strip()})", expected, "Write it again.") from error
     return [Detections.concatenate(parts) for _, parts in sorted(pieces.items())]
 

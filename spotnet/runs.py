@@ -252,8 +252,8 @@ def progress(folder: Path | str) -> dict:
         history = read_table(folder / "history.csv", ("step",))
         if "AP" in history and (known := pd.to_numeric(history.AP, errors="coerce").dropna()).size:
             found["metric"] = f"AP {known.iloc[-1]:.1f}"
-    metrics = read_metrics(folder)
-    if isinstance(metrics.get("AP50"), (int, float)) and status(folder)["state"] == "done":
+    metrics = read_metrics(folder) if status(folder)["state"] == "done" else {}  # of a killed run it may be half a file
+    if isinstance(metrics.get("AP50"), (int, float)):
         found["metric"] = f"AP@0.5 {metrics['AP50']:.1f}"
     return found
 

@@ -33,7 +33,7 @@ from defusedxml import ElementTree
 from PIL import Image
 
 # %% ../nbs/00_sequences.ipynb #8d3d3f3e
-from .files import DataError, check_name, read_json
+from .files import DataError, check_name, read_json, read_table
 
 _all_ = ["DataError"]
 
@@ -806,16 +806,14 @@ def _read_scenes(root: Path | str, split: str | None, names: list[str] | None) -
             raise DataError(folder, f"{len(frames)} frames and {len(labels)} label images", f"{count} of each",
                             "Render the scene again.")
         try:
-            table = pd.read_csv(folder / "objects.csv", dtype=np.float64, index_col=False)
-            if tuple(table.columns) != SCENE_COLUMNS:
-                raise ValueError(f"columns {', '.join(table.columns)}")
+            table = read_table(folder / "objects.csv", SCENE_COLUMNS)
             if (np.abs(table) > FARTHEST).to_numpy().any() or table.isna().to_numpy().any():
                 raise ValueError("a number missing or beyond measure")
             groups = dict(tuple(table.groupby("frame")))
             objects = [Objects(g[["x0", "y0", "x1", "y1"]].to_numpy(), g["id"], g["label"],
                                {"visible": g["visible"].to_numpy(), "speed": g["speed"].to_numpy()})
                        if (g := groups.get(int(n))) is not None else Objects.empty() for n in frames.numbers]
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise DataError(folder / "objects.csv", f"no sound table ({error})", ", ".join(SCENE_COLUMNS), remedy) from error
         sequences.append(Sequence(name, frames, objects, ignored, attributes, SCENE_CLASSES, labels))
     return sequences

@@ -6,7 +6,6 @@
 __all__ = ['export_rerun', 'export_fiftyone']
 
 # %% ../nbs/91_viewers.ipynb #c0a4e8a2
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .errors import COLOURS
-from .files import replacing, write_atomic
+from .files import replacing, write_atomic, write_json
 from .pictures import rgb
 from .views import View
 
@@ -136,6 +135,6 @@ def export_fiftyone(view: View, folder: Path | str, indices: Iterable[int] | Non
                 place = write(f"maps/{stem}-{k}-{what}.png", cv2.imencode(".png", _grey(values))[1].tobytes())
                 frame["maps"][f"{name}_{what}"] = place
     facts = {"sequence": view.sequence.name, "detectors": list(view.detectors), "frames": facts}
-    write_atomic(folder / "facts.json", json.dumps(facts).encode())
+    write_json(folder / "facts.json", facts)
     write_atomic(folder / "load.py", _LOADER.encode())
     return folder

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from .detection import Detections, Detector
 from .errors import COLOURS, Errors, find_errors
-from .files import replacing
+from .files import write_figure
 from .judging import Protocol
 from .maps import Gate, Maps, Timeline, as_gate, changes
 from .pictures import Layer, Window, compose, draw_boxes, draw_errors, overlay, same_word, write_video
@@ -278,13 +278,11 @@ class View:
 
     def save_figure(self, path: Path | str) -> Path:
         "Write what is shown as a figure: .png, .pdf, .svg, ... It takes the name when it is complete."
-        path, figure = Path(path), self.figure()
+        figure = self.figure()
         try:
-            with replacing(path, path.suffix) as half:  # matplotlib chooses the format by the ending
-                figure.savefig(half, dpi=150)
+            return write_figure(path, figure, 150)
         finally:
             plt.close(figure)
-        return path
 
     def make_video(self, path: Path | str, indices: Iterable[int] | None = None, fps: float = 10, progress: bool = True) -> Path:
         "Write what is shown for frames (all by default) as a video, detectors side by side; `.webm` plays in browsers."

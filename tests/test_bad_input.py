@@ -12,13 +12,16 @@ import onnx
 import pytest
 import torch
 
+from spotnet.checkpoints import read_run, save_run
 from spotnet.detection import Detector
-from spotnet.experiments import Grid
+from spotnet.experiments import Grid, collect
 from spotnet.mask_scores import evaluate_masks
 from spotnet.masks import write_masks
-from spotnet.model import read_weights
+from spotnet.model import SpotNet, model_config, read_weights
 from spotnet.results import read_detections
+from spotnet.runs import RunsView
 from spotnet.samples import Samples
+from spotnet.scenes import SceneConfig, render_scenes
 from spotnet.sequences import ArrayFrames, Objects, Sequence, VideoFrames, load_sequences
 from spotnet.training import TrainConfig
 
@@ -302,6 +305,73 @@ def mask_scores_without_labels(p):
     evaluate_masks([one_frame()], p)
 
 
+def csv_results_with_a_column_too_many(p):
+    (p / "detections.csv").write_text("sequence,frame,x0,y0,x1,y1,score\na,1,0,0,5,5,.5,7\n")
+    read_detections(p, "csv")
+
+
+def scene_objects_with_words(p):
+    render_scenes(p, [SceneConfig("a", frames=2, width=96, height=64)], progress=False)
+    (p / "a" / "objects.csv").write_text((p / "a" / "objects.csv").read_text() + "1,63-1,0,1,1,9,9,1,1\n")
+    load_sequences("scenes", p)
+
+
+def notebook_of_another_form(p):
+    (p / "n.ipynb").write_text('{"cells": [{}], "nbformat": 4, "nbformat_minor": 5, "metadata": {}}')
+    (p / "grid.yaml").write_text("stages: [{name: s, notebook: n.ipynb}]")
+    Grid.load(p / "grid.yaml")
+
+
+def run_folder(p, **files):
+    about = {"stage": "s", "notebook": "n.ipynb", "parameters": {}, "needs": [], "varies": [], "given": {}}
+    sound = {"params_json": json.dumps(about), "status_json": '{"state": "done"}', "metrics_json": "{}"}
+    (p / "0a").mkdir()
+    for name, text in {**sound, **files}.items():
+        (p / "0a" / name.replace("_", ".")).write_text(text)
+    (p / "grid.json").write_text(json.dumps({"runs": [{"id": "0a", "stage": "s", "name": "s"}]}))
+    RunsView(p).table()
+    collect(p)
+
+
+def run_without_parameters(p):
+    run_folder(p, params_json='{"stage": "s"}')
+
+
+def run_in_a_state_unheard_of(p):
+    run_folder(p, status_json='{"state": "asleep"}')
+
+
+def run_whose_metrics_are_a_number(p):
+    run_folder(p, metrics_json="5.5")
+
+
+def run_whose_steps_are_words(p):
+    run_folder(p, steps_jsonl='{"step": "many", "epoch": 0, "loss": 1, "seconds": 1}\n')
+
+
+def run_whose_history_has_no_steps(p):
+    run_folder(p, history_csv="epoch,loss\n1,2\n")
+
+
+def checkpoint_without_its_configuration(p):
+    torch.manual_seed(0)
+    save_run(p / "last", SpotNet(model_config("tiny")), {"config": {}, "data": "d"}, {"optimizer": {}})
+    (p / "last" / "state.json").write_text("{}")
+    read_run(p / "last", {}, "d")
+
+
+def configuration_of_numbers(p):
+    TrainConfig.from_dict({5: 6})
+
+
+def network_of_numbers(p):
+    TrainConfig.from_dict({"model": {"dims": 5}})
+
+
+def configuration_in_words(p):
+    TrainConfig.from_dict({"augment": {"scale": "wide"}})
+
+
 class Trap:
     def __init__(self, path):
         self.path = path
@@ -371,6 +441,18 @@ CASES = [  # what is broken, and words that the message must hold
     (yolo_without_size, ["s/000001.txt:2", "without size"]),
     (coco_results_cut_short, ["detections.json", "no COCO results"]),
     (yolo_without_scores, ["s/000001.txt:1", "5 columns", "save_conf"]),
+    (csv_results_with_a_column_too_many, ["detections.csv", "no readable table"]),
+    (scene_objects_with_words, ["objects.csv", "63-1"]),
+    (notebook_of_another_form, ["n.ipynb", "tagged `parameters`"]),
+    (run_without_parameters, ["params.json", "no facts of a run"]),
+    (run_in_a_state_unheard_of, ["status.json", "'asleep'"]),
+    (run_whose_metrics_are_a_number, ["metrics.json", "float"]),
+    (run_whose_steps_are_words, ["steps.jsonl", "no record of a step"]),
+    (run_whose_history_has_no_steps, ["history.csv", "no column step"]),
+    (checkpoint_without_its_configuration, ["last", "cannot resume", "config"]),
+    (configuration_of_numbers, ["unknown training parameter 5"]),
+    (network_of_numbers, ["dims is 5"]),
+    (configuration_in_words, ["scale is 'wide'"]),
     (mask_scores_without_labels, ["s has no label images"]),
     (reference_that_runs_code, ["trap.pth", "would run", "mkdir"]),
     (reference_of_nothing, ["empty.pth", "Expected a PyTorch file"]),

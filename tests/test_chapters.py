@@ -42,6 +42,7 @@ def test_saved_outputs_are_real_and_small(path):
     outputs = [o for c in cells for o in c["outputs"]]
     assert outputs, "was never executed"
     assert not [o for o in outputs if o["output_type"] == "error"]
+    assert "application/vnd.jupyter.widget-view+json" not in path.read_text(), "a widget, which is dead without its kernel"
     assert path.stat().st_size < 2_000_000
     counts = [c["execution_count"] for c in cells if c["execution_count"]]
     assert counts == sorted(counts), "cells were executed out of order"

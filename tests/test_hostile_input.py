@@ -2,6 +2,7 @@
 the output folder, nothing is lost. (Input that is merely broken: test_bad_input.py.)"""
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -548,6 +549,19 @@ def test_read_only_folder(what):
         run = in_a_child(WRITERS[what], place / "out", "os.seteuid(65534) if os.geteuid() == 0 else None")
         assert run.returncode == 3 and str(place / "out") in run.stdout, run.stdout + run.stderr
         assert not list((place / "out").iterdir())
+
+
+def test_no_server_is_open_to_others():
+    """Nothing in the project switches authentication off or listens to other machines; `make lab` says where it listens."""
+    root = Path(__file__).parent.parent
+    files = [p for pattern in ("Makefile", ".ci/run", ".github/**/*.yml", "*.md", "docs/**/*.md", "spotnet/*.py", "tests/*.py",
+                               "nbs/**/*.ipynb") for p in root.glob(pattern) if p.name != Path(__file__).name]
+    assert len(files) > 80
+    wrong = re.compile(r"""(token|password)['"]?\s*[=:]\s*\\?(''|"")|disable_check_xsrf|allow_origin|allow_unauthenticated|"""
+                       r"""0\.0\.0\.0|--ip[ =]['"]?\*""")
+    found = [f"{p.relative_to(root)}: {m[0]}" for p in files for m in [wrong.search(p.read_text(encoding="utf-8"))] if m]
+    assert not found
+    assert "jupyter lab --ip 127.0.0.1" in (root / "Makefile").read_text()
 
 
 def test_results_of_gigabytes_are_streamed(tmp_path):
