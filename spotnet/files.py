@@ -120,8 +120,12 @@ def read_table(path: Path | str,
     except (ValueError, pd.errors.ParserWarning) as error:  # also what is no UTF-8, and what is empty
         raise DataError(path, f"no sound table ({error})", ", ".join(numbers) or "rows and columns", remedy) from error
     for name in numbers:
-        if name not in table or len(table) and not pd.api.types.is_numeric_dtype(table[name]):
-            raise DataError(path, f"no column {name} of numbers", ", ".join(numbers), remedy)
+        if name not in table:
+            raise DataError(path, f"no column {name}", ", ".join(numbers), remedy)
+        odd = table[name].notna() & pd.to_numeric(table[name], errors="coerce").isna()
+        if odd.any():
+            row = int(odd.argmax())
+            raise DataError(f"{path}:{row + 2}", repr(table[name].iloc[row]), f"a number in column {name}", remedy)
     return table
 
 

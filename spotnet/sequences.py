@@ -805,8 +805,8 @@ def _read_scenes(root: Path | str, split: str | None, names: list[str] | None) -
         if not len(frames) == len(labels) == count:
             raise DataError(folder, f"{len(frames)} frames and {len(labels)} label images", f"{count} of each",
                             "Render the scene again.")
+        table = read_table(folder / "objects.csv", SCENE_COLUMNS)
         try:
-            table = read_table(folder / "objects.csv", SCENE_COLUMNS)
             if (np.abs(table) > FARTHEST).to_numpy().any() or table.isna().to_numpy().any():
                 raise ValueError("a number missing or beyond measure")
             groups = dict(tuple(table.groupby("frame")))

@@ -442,7 +442,7 @@ CASES = [  # what is broken, and words that the message must hold
     (coco_results_cut_short, ["detections.json", "no COCO results"]),
     (yolo_without_scores, ["s/000001.txt:1", "5 columns", "save_conf"]),
     (csv_results_with_a_column_too_many, ["detections.csv", "no readable table"]),
-    (scene_objects_with_words, ["objects.csv", "63-1"]),
+    (scene_objects_with_words, ["objects.csv:", "'63-1'", "column id"]),
     (notebook_of_another_form, ["n.ipynb", "tagged `parameters`"]),
     (run_without_parameters, ["params.json", "no facts of a run"]),
     (run_in_a_state_unheard_of, ["status.json", "'asleep'"]),
