@@ -270,6 +270,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'spotnet.files.read_json': ('files.html#read_json', 'spotnet/files.py'),
                                'spotnet.files.read_table': ('files.html#read_table', 'spotnet/files.py'),
                                'spotnet.files.read_yaml': ('files.html#read_yaml', 'spotnet/files.py'),
+                               'spotnet.files.remove_halves': ('files.html#remove_halves', 'spotnet/files.py'),
                                'spotnet.files.replacing': ('files.html#replacing', 'spotnet/files.py'),
                                'spotnet.files.write_atomic': ('files.html#write_atomic', 'spotnet/files.py'),
                                'spotnet.files.write_figure': ('files.html#write_figure', 'spotnet/files.py'),

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -511,7 +512,8 @@ def export(
 
 
 def main() -> None:
-    "Entry point: errors of the library become one line and exit code 2."
+    "Entry point: errors of the library become one line and exit code 2, warnings one line."
+    warnings.showwarning = lambda message, *_: print(f"spotnet: {message}", file=sys.stderr)
     try:
         app()
     except (ValueError, ArithmeticError, OSError, ImportError, subprocess.SubprocessError) as error:

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from . import __version__
 from .engines import in_processes
-from .files import read_json, write_atomic, write_json
+from .files import read_json, remove_halves, write_atomic, write_json
 from .background import FlyingBackgrounds, StandingBackgrounds
 from .mask_quality import box_mask, mask_agreement, mask_quality  # noqa: F401 (their home for users is here)
 from .refine import grabcut, tracks
@@ -287,8 +287,9 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
         tick(len(sequence))
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (*(folder.glob("*.png") if not same else ()), *folder.glob(".*.part")):
-        stale.unlink(missing_ok=True)
+    remove_halves(folder)
+    for stale in folder.glob("*.png") if not same else ():
+        stale.unlink()
     write_json(path, facts | {"complete": False})
     # nobody knows what is in a frame that is not annotated: cut with boxes it gets no mask, so it trains nothing
     wanted = [objects is not None or not within_boxes for objects in sequence.objects]
@@ -304,8 +305,7 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
                                 "uint8 (H, W)", "Report this method.")
             write_atomic(folder / f"{names[i]}.png", data.tobytes())
         tick(1)
-    for stale in folder.glob(".*.part"):  # of a killed process that lived a moment longer than the one that waited for it
-        stale.unlink(missing_ok=True)
+    remove_halves(folder)  # of a killed process that lived a moment longer than the one that waited for it
     write_json(path, facts | {"complete": True})
 
 

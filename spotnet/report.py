@@ -23,7 +23,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
-from .files import DataError, read_json, read_table, write_atomic, write_figure
+from .files import DataError, read_json, read_table, remove_halves, write_atomic, write_figure
 from .runs import last_error, listed_runs, read_metrics, status
 from .sequences import published_table
 
@@ -355,7 +355,8 @@ def collect(folder: Path | str, baseline: str | None = None) -> pd.DataFrame:
     `baseline`: the setting that others are compared with; None: centernet, or the first."""
     folder = Path(folder)
     runs = runs_table(folder)
-    (folder / "plots").mkdir(exist_ok=True)
+    for place in (folder, folder / "tables", folder / "plots"):
+        remove_halves(place)
     short = [c for c in ("stage", "run", "state", "setting", "seed", *METRICS, "seconds", "memory_mb", "attempt") if c in runs]
     _save_table(runs, folder / "tables", "runs", runs[short])
     metrics = [m for m in METRICS if m in runs] or _own_metrics(folder, runs)

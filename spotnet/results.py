@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .files import DataError, check_name, write_atomic
+from .files import DataError, check_name, remove_halves, write_atomic
 from .sequences import FARTHEST, Sequence, line_of, read_rows
 
 # %% ../nbs/05_results.ipynb #453c74d3
@@ -122,6 +122,8 @@ def write_detections(folder: Path | str, detections: list[Detections], format: s
         texts = {"detections.json": json.dumps(rows)}
     else:
         raise ValueError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
+    for file in texts if format != "yolo" else ():  # thousands of small ones
+        remove_halves(folder, file)
     return [write_atomic(folder / file, text) for file, text in texts.items()]
 
 
