@@ -190,7 +190,7 @@ def check_types(config: Any) -> None:
     "ValueError for the first field of a dataclass that holds something else than its hint says."
     for name, kind in get_type_hints(type(config)).items():
         if not _fits(value := getattr(config, name), kind):
-            raise ValueError(f"{name} is {value!r}; expected {getattr(kind, '__name__', kind)}")
+            raise ValueError(f"{name} is {value!r}; expected {kind if get_args(kind) else kind.__name__}")
 
 # %% ../nbs/02_files.ipynb #acebd355
 def check_name(name: str, where: Any = "the name of a sequence") -> str:

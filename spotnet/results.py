@@ -161,7 +161,8 @@ def _read_text(file: Path, name: str, detrac: bool, repair: bool) -> Detections:
     corner = rows[:, 2:4] - detrac
     with np.errstate(over="ignore"):
         boxes = np.hstack([corner, corner + rows[:, 4:6]]).astype(np.float32)
-    far, odd = (np.abs(rows[:, :7]) > FARTHEST).any(1), (rows[:, 6] < 0) | (rows[:, 6] > 1)
+    far = (np.abs(rows[:, 2:7]) > FARTHEST).any(1) | (np.abs(rows[:, 0]) > 2 ** 53)
+    odd = (rows[:, 6] < 0) | (rows[:, 6] > 1)
     flat = (boxes[:, 2:] <= boxes[:, :2]).any(1) & ~far
     keep = np.ones(len(rows), bool)
     if flat.any() and repair:
@@ -195,7 +196,8 @@ def _read_csv(file: Path) -> list[Detections]:
             if missing := {"sequence", *needed} - set(table.columns):
                 raise DataError(file, f"no column {', '.join(sorted(missing))}", expected, "Write it again.")
             numbers = table[[*needed, *({"label"} & set(table.columns))]].apply(pd.to_numeric, errors="coerce")
-            sound = (np.abs(numbers) <= FARTHEST).all(axis=1) & table.sequence.notna()
+            places = numbers.drop(columns="frame")
+            sound = (np.abs(places) <= FARTHEST).all(axis=1) & (np.abs(numbers.frame) <= 2 ** 53) & table.sequence.notna()
             flat = (numbers.x1 <= numbers.x0) | (numbers.y1 <= numbers.y0)
             for bad, found, wanted in ((~sound, "a row that is not all numbers", f"a name and numbers up to {FARTHEST:,}"),
                                        (flat, "a box without size", "x0 < x1 and y0 < y1")):
@@ -268,7 +270,7 @@ def _read_coco(file: Path, sequences: list[Sequence]) -> list[Detections]:
                 raise DataError(where, f"an incomplete entry ({error!r})", expected, remedy) from error
             if name is None:
                 raise DataError(where, f"image_id {r['image_id']!r}", "an image of these sequences", remedy)
-            if not max(map(abs, values)) <= FARTHEST:
+            if not all(abs(v) <= FARTHEST for v in values):  # also for NaN, which JSON of Python may hold
                 raise DataError(where, f"a number beyond measure in {values}", f"numbers up to {FARTHEST:,}", remedy)
             if w <= 0 or h <= 0:
                 raise DataError(where, f"a box of {w:g}x{h:g}", "width and height above 0", "Remove the entry.")

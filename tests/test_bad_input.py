@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import nbformat
@@ -11,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from material import picture, street, write_clip
 
 from spotnet.checkpoints import read_run, save_run
 from spotnet.detection import Detector
@@ -22,14 +22,8 @@ from spotnet.results import read_detections
 from spotnet.runs import RunsView
 from spotnet.samples import Samples
 from spotnet.scenes import SceneConfig, render_scenes
-from spotnet.sequences import ArrayFrames, Objects, Sequence, VideoFrames, load_sequences
+from spotnet.sequences import Objects, VideoFrames, load_sequences
 from spotnet.training import TrainConfig
-
-
-def picture(path: Path, shape=(48, 64, 3)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, shape, np.uint8))
-    return path
 
 
 def missing_folder(p):
@@ -104,10 +98,7 @@ def box_of_zero_size(p):
 
 
 def frame_beyond_the_video(p):
-    writer = cv2.VideoWriter(str(p / "M0101.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 48))
-    for _ in range(5):
-        writer.write(np.zeros((48, 64, 3), np.uint8))
-    writer.release()
+    write_clip(p / "M0101.mp4", 5)
     uavdt(p, "1,1,5,5,9,9,1,1,1\n6,1,5,5,9,9,1,1,1\n")
 
 
@@ -117,9 +108,7 @@ def video_that_is_not(p):
 
 
 def video_shorter_than_its_name(p):
-    writer = cv2.VideoWriter(str(p / "a.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 48))
-    writer.write(np.zeros((48, 64, 3), np.uint8))
-    writer.release()
+    write_clip(p / "a.mp4", 1)
     VideoFrames(p / "a.mp4", np.arange(1, 9))
 
 
@@ -145,7 +134,6 @@ def mask_of_another_shape(p):
     picture(p / "frames" / "in000001.jpg")
     from dataclasses import replace
 
-    from spotnet.sequences import Objects
     [s] = load_sequences("images", p / "frames")
     s = replace(s, objects=[Objects([[1, 1, 9, 9]])])
     picture(p / "masks" / "frames" / "in000001.png", (48, 48))
@@ -272,37 +260,33 @@ def csv_results_without_size(p):
 def coco_results_without_score(p):
     entry = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5]}
     (p / "detections.json").write_text(json.dumps([{**entry, "score": 0.5}, entry]))
-    read_detections(p, "coco", [one_frame()])
+    read_detections(p, "coco", [street()])
 
 
 def yolo_without_size(p):
     (p / "s").mkdir()
     (p / "s" / "000001.txt").write_text("0 0.5 0.5 0.1 0.1 0.9\n0 0.5 0.5 0 0.1 0.9\n")
-    read_detections(p, "yolo", [one_frame()])
-
-
-def one_frame():
-    return Sequence("s", ArrayFrames(np.zeros((1, 48, 64, 3), np.uint8)), [Objects.empty()])
+    read_detections(p, "yolo", [street()])
 
 
 def coco_results_of_another(p):
     (p / "detections.json").write_text('[{"image_id": 77, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.5}]')
-    read_detections(p, "coco", [one_frame()])
+    read_detections(p, "coco", [street()])
 
 
 def coco_results_cut_short(p):
     (p / "detections.json").write_text('[{"image_id": 1, "category_id": 1, "bbox": [0, 0')
-    read_detections(p, "coco", [one_frame()])
+    read_detections(p, "coco", [street()])
 
 
 def yolo_without_scores(p):
     (p / "s").mkdir()
     (p / "s" / "000001.txt").write_text("0 0.5 0.5 0.1 0.1\n")
-    read_detections(p, "yolo", [one_frame()])
+    read_detections(p, "yolo", [street()])
 
 
 def mask_scores_without_labels(p):
-    evaluate_masks([one_frame()], p)
+    evaluate_masks([street()], p)
 
 
 def csv_results_with_a_column_too_many(p):

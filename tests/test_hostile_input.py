@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from material import picture, street, write_clip
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -25,22 +26,8 @@ from spotnet.model import load_checkpoint, read_weights
 from spotnet.report import collect
 from spotnet.results import FORMATS, Detections, read_detections, write_detections
 from spotnet.runs import execute
-from spotnet.sequences import ArrayFrames, Objects, Sequence, VideoFrames, load_sequences, read_image
+from spotnet.sequences import VideoFrames, load_sequences, read_image
 from spotnet.training import TrainConfig
-
-
-def write_video(path: Path, frames: int = 60) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 48))
-    for i in range(frames):
-        writer.write(np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8))
-    writer.release()
-    return path
-
-
-def picture(path: Path, shape=(48, 64, 3)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(path.suffix, np.random.default_rng(0).integers(0, 255, shape, np.uint8))[1].tobytes())
-    return path
 
 
 def png_that_says(width: int, height: int) -> bytes:
@@ -149,7 +136,7 @@ def folder_of_two_lines(p):
 
 
 def clip_of_a_trillion_frames(p):
-    write_video(p / "a_frames_1_999999999999.mp4", 3)
+    write_clip(p / "a_frames_1_999999999999.mp4", 3)
     (p / "gt.txt").write_text("1,1,5,5,9,9\n")
     load_sequences("uadetrac", p)
 
@@ -167,23 +154,19 @@ def image_bomb_beyond_all_measure(p):
 
 
 def video_cut_short(p):
-    data = write_video(p / "a.mp4").read_bytes()
+    data = write_clip(p / "a.mp4").read_bytes()
     (p / "a.mp4").write_bytes(data[:len(data) // 2])
     list(VideoFrames(p / "a.mp4"))
 
 
 def video_cut_short_behind_its_index(p):
-    writer = cv2.VideoWriter(str(p / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
-    for i in range(60):
-        writer.write(np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8))
-    writer.release()
-    data = (p / "a.avi").read_bytes()
+    data = write_clip(p / "a.avi", code="MJPG").read_bytes()
     (p / "a.avi").write_bytes(data[:len(data) // 2])
     list(VideoFrames(p / "a.avi", np.arange(1, 61)))
 
 
 def playlist_that_calls_itself_video(p):
-    write_video(p / "real.mp4")
+    write_clip(p / "real.mp4")
     (p / "a.mp4").write_text(f"#EXTM3U\n#EXTINF:1,\nfile://{p}/real.mp4\n#EXT-X-ENDLIST\n")
     list(VideoFrames(p / "a.mp4"))
 
@@ -290,6 +273,11 @@ def coco_results_beyond_measure(p):
     read_detections(p, "coco", [street()])
 
 
+def coco_results_that_are_no_numbers(p):
+    (p / "detections.json").write_text('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, NaN, 5], "score": 0.5}]')
+    read_detections(p, "coco", [street()])
+
+
 def coco_results_of_brackets(p):
     (p / "detections.json").write_text("[" * 200_000)
     read_detections(p, "coco", [street()])
@@ -304,10 +292,6 @@ def coco_results_without_commas(p):
     entry = '{"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.5}'
     (p / "detections.json").write_text(f"[{entry} {entry}]")
     read_detections(p, "coco", [street()])
-
-
-def street(name: str = "s", frames: int = 1) -> Sequence:
-    return Sequence(name, ArrayFrames(np.zeros((frames, 48, 64, 3), np.uint8)), [Objects([[5, 5, 20, 20]])] * frames)
 
 
 CASES = [  # what was made with ill will, and words that the refusal must hold
@@ -353,6 +337,7 @@ CASES = [  # what was made with ill will, and words that the refusal must hold
     (results_named_elsewhere, ["'../../elsewhere'", "leads elsewhere"]),
     (results_beyond_measure, ["MVI_1_Det_a.txt:2", "beyond measure"]),
     (coco_results_beyond_measure, ["detections.json, entry 0", "beyond measure"]),
+    (coco_results_that_are_no_numbers, ["detections.json, entry 0", "nan"]),
     (coco_results_of_brackets, ["detections.json"]),
     (coco_results_with_a_tail, ["detections.json", "behind the list"]),
     (coco_results_without_commas, ["detections.json", "no comma"]),
@@ -408,7 +393,7 @@ NAMES = ["street 3", "перекрёсток", "交差点", "a'b\"c", "100%d", "
 def test_names_with_spaces_letters_and_signs(name, tmp_path):
     for k in range(3):
         picture(tmp_path / "data" / name / f"{name} {k + 1}.png")
-    write_video(tmp_path / "videos" / f"{name}.mp4" if (tmp_path / "videos").mkdir() is None else None, 4)
+    write_clip(tmp_path / "videos" / f"{name}.mp4" if (tmp_path / "videos").mkdir() is None else None, 4)
     [s], [v] = load_sequences("images", tmp_path / "data"), load_sequences("video", tmp_path / "videos")
     assert s.name == v.name == name and len(list(v.frames)) == 4 and s.numbers.tolist() == [1, 2, 3]
     write_masks([s], tmp_path / "masks", "knn", within_boxes=False)
@@ -428,6 +413,16 @@ def test_links_in_circles_end(tmp_path):
     (tmp_path / "M0101_gt_whole.txt").write_text("1,1,5,5,9,9,1,1,1\n")
     [s] = load_sequences("uavdt", tmp_path)
     assert s.frames.available and len(s) == 1
+
+
+@pytest.mark.parametrize("kind", ["uadetrac", "uavdt", "csv"])
+def test_frames_and_rows_beyond_a_million(kind, tmp_path):
+    """What counts frames and rows is no place in a picture: a day of video has two million frames."""
+    write_detections(tmp_path, [Detections("s", [1, 1_900_000], [[1, 2, 9, 8], [4, 4, 8, 8]], [0.5, 0.25])], kind)
+    if kind == "uadetrac":
+        path = next(tmp_path.glob("*.txt"))
+        path.write_text(path.read_text().replace("1900000,2,", "1900000,3000000,"))
+    assert read_detections(tmp_path, kind)[0].frames.tolist() == [1, 1_900_000]
 
 
 HOSTILE_TEXT = "'''\"\"\"; import os; os.mkdir('out')\n#\\\n{out} $HOME %s \\x41 \u2028 </script><script>alert(1)</script>"
@@ -494,7 +489,7 @@ import os, resource, sys
 from pathlib import Path
 import numpy as np
 sys.path.insert(0, {tests!r})
-from test_hostile_input import street
+from material import street
 from spotnet.files import write_json
 from spotnet.masks import write_masks
 from spotnet.model import SpotNet, model_config, save_checkpoint
@@ -571,7 +566,7 @@ def test_results_of_gigabytes_are_streamed(tmp_path):
     with (tmp_path / "detections.json").open("w") as file:
         file.write("[" + ",".join([entry % ("x" * 60)] * n) + "]")
     code = (f"import resource, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-            "from test_hostile_input import street\nfrom spotnet.results import read_detections\ns = street()\n"
+            "from material import street\nfrom spotnet.results import read_detections\ns = street()\n"
             "top = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\nbefore = top()\n"
             f"[d] = read_detections({str(tmp_path)!r}, 'coco', [s])\nprint(len(d), top() - before)")
     count, grown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
