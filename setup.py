@@ -2,7 +2,7 @@
 import configparser
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 settings = configparser.ConfigParser(delimiters=["="], interpolation=None)
 settings.read(Path(__file__).with_name("settings.ini"), encoding="utf-8")
@@ -22,8 +22,8 @@ setup(
     keywords=facts["keywords"].split(),
     license=facts["license"],
     author=facts["author"],
-    packages=[facts["lib_path"]],
-    package_data={facts["lib_path"]: ["published/*.csv", "py.typed"]},
+    packages=find_packages(include=[facts["lib_path"], f"{facts['lib_path']}.*"]),
+    package_data={facts["lib_path"]: ["data/tables/*.csv", "py.typed"]},
     python_requires=f">={facts['min_python']}",
     install_requires=lines("requirements"),
     extras_require={key.removesuffix("_requirements"): lines(key) for key in facts if key.endswith("_requirements")},

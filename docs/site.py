@@ -35,10 +35,11 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     if page.file.src_uri == "api.md":
-        chapters = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
-        modules = [re.search(r"#\| default_exp (\w+)", p.read_text(encoding="utf-8"))[1] for p in chapters]
+        chapters = sorted(NOTEBOOKS.glob("[0-9]*/*.ipynb"))
+        modules = [re.search(r"#\| default_exp ([\w.]+)", p.read_text(encoding="utf-8"))[1] for p in chapters]
         return markdown + "\n\n" + "\n\n".join(
-            f"[Chapter](nbs/{chapter.name})\n\n::: spotnet.{module}" for chapter, module in zip(chapters, modules)
+            f"[Chapter]({chapter.relative_to(ROOT).as_posix()})\n\n::: spotnet.{module}"
+            for chapter, module in zip(chapters, modules)
         )
     return markdown.replace("](../nbs/", "](nbs/")
 

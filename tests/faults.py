@@ -29,17 +29,18 @@ import torch
 import yaml
 from safetensors import safe_open
 
-from spotnet.grids import _example_notebook
-from spotnet.masks import write_masks
-from spotnet.runs import status
-from spotnet.scenes import SceneConfig, render_scenes
-from spotnet.sequences import load_sequences
+from spotnet.batch.grids import _example_notebook
+from spotnet.masks.methods import write_masks
+from spotnet.batch.runs import status
+from spotnet.scenes.render import render_scenes
+from spotnet.scenes.vehicles import SceneConfig
+from spotnet.data.readers import load_sequences
 
 ROOT = Path(__file__).resolve().parent.parent
 SPOTNET = [sys.executable, "-m", "spotnet"]
 SHARES = {"masks": 12, "train": 12, "run": 7, "detect": 5, "write": 8, "collect": 6}
 NEEDS = {"detect": "train", "collect": "run"}  # work on what the other leaves undisturbed
-TRAINED = ["epoch", "step", "loss", "heatmap", "size", "offset", "segmentation", "gradient_norm", "learning_rate"]
+TRAINED = ["epoch", "step", "loss", "heatmap", "size", "offset", "foreground", "gradient_norm", "learning_rate"]
 NOTEBOOK = """import json, pathlib, time
 import numpy as np, pandas as pd
 time.sleep(0.3)
@@ -50,7 +51,7 @@ pd.DataFrame({"iou": 0.5, "recall": recall, "precision": 1 - recall ** len(varia
 (out / "metrics.json").write_text(json.dumps({"AP50": 90 * chance.random(), "AP70": 60 * chance.random(), "data": "scenes",
                                               "weights": 100_000, "detect_images_per_second": 40.0 + seed}))"""
 WRITE = """import os, sys, numpy as np
-from spotnet.results import Detections, write_detections
+from spotnet.data.detections import Detections, write_detections
 chance, n = np.random.default_rng(0), 150_000
 corner = chance.uniform(0, 900, (n, 2)).astype(np.float32)
 boxes = np.hstack([corner, corner + chance.uniform(5, 90, (n, 2)).astype(np.float32)])

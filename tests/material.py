@@ -4,7 +4,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from spotnet.sequences import ArrayFrames, Objects, Sequence
+from spotnet.data.frames import ArrayFrames
+from spotnet.data.sequences import Objects, Sequence
 
 
 def picture(path: Path, shape=(48, 64, 3)) -> Path:

@@ -12,18 +12,23 @@ import pytest
 import torch
 from material import picture, street, write_clip
 
-from spotnet.checkpoints import read_run, save_run
-from spotnet.detection import Detector
-from spotnet.experiments import Grid, collect
-from spotnet.mask_scores import evaluate_masks
-from spotnet.masks import write_masks
-from spotnet.model import SpotNet, model_config, read_weights
-from spotnet.results import read_detections
-from spotnet.runs import RunsView
-from spotnet.samples import Samples
-from spotnet.scenes import SceneConfig, render_scenes
-from spotnet.sequences import Objects, VideoFrames, load_sequences
-from spotnet.training import TrainConfig
+from spotnet.training.checkpoints import read_run, save_run
+from spotnet.network.detector import Detector
+from spotnet.batch.grids import Grid
+from spotnet.batch.report import collect
+from spotnet.evaluation.cdnet import evaluate_masks
+from spotnet.masks.methods import write_masks
+from spotnet.network.model import SpotNet, model_config
+from spotnet.network.weights import read_weights
+from spotnet.data.detections import read_detections
+from spotnet.batch.runs import RunsView
+from spotnet.training.samples import Samples
+from spotnet.scenes.render import render_scenes
+from spotnet.scenes.vehicles import SceneConfig
+from spotnet.data.frames import VideoFrames
+from spotnet.data.readers import load_sequences
+from spotnet.data.sequences import Objects
+from spotnet.training.recipes import TrainConfig
 
 
 def missing_folder(p):

@@ -14,7 +14,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from spotnet.scenes import SceneConfig, render_scenes
+from spotnet.scenes.render import render_scenes
+from spotnet.scenes.vehicles import SceneConfig
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
@@ -24,11 +25,12 @@ PICTURES = os.environ.get("SPOTNET_SCREENSHOTS")
 
 # in a picture for the README, detectors should know what they do; the tests do not need that
 STEPS = os.environ.get("SPOTNET_STEPS", "60")
-CELLS = ["""from spotnet.attention import Explorer
-from spotnet.detection import Detector
-from spotnet.sequences import load_sequences
-from spotnet.training import TrainConfig, train
-from spotnet.masks import write_masks
+CELLS = ["""from spotnet.explore.explorer import Explorer
+from spotnet.network.detector import Detector
+from spotnet.data.readers import load_sequences
+from spotnet.training.loop import train
+from spotnet.training.recipes import TrainConfig
+from spotnet.masks.methods import write_masks
 [scene] = load_sequences("scenes", "scenes", names=["street"])
 write_masks([scene], "masks")
 small = {"steps": STEPS, "batch": 4, "input_size": (128, 224), "crop": True, "augment": {"scale": (0.9, 1.1)}}

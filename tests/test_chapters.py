@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-CHAPTERS = sorted((ROOT / "nbs").glob("*.ipynb"))
 EXPERIMENTS = sorted((ROOT / "nbs" / "experiments").glob("*.ipynb"))
+CHAPTERS = sorted({*(ROOT / "nbs").glob("*.ipynb"), *(ROOT / "nbs").glob("[0-9]*/*.ipynb")})
 BIN = Path(sys.executable).parent
 
 
@@ -20,11 +20,12 @@ def test_export_leaves_no_difference(tmp_path):
     copy = tmp_path / "project"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "data", "outputs", "__pycache__", "*.egg-info"))
     subprocess.run([BIN / "nbdev-export"], cwd=copy, check=True)
-    for path in sorted((ROOT / "spotnet").glob("*.py")):
-        assert (copy / "spotnet" / path.name).read_text() == path.read_text(), (
-            f"{path.name} differs from its chapter: nbdev-export"
+    modules = {p.relative_to(ROOT) for p in (ROOT / "spotnet").rglob("*.py")}
+    for path in sorted(modules):
+        assert (copy / path).read_text() == (ROOT / path).read_text(), (
+            f"{path} differs from its chapter: nbdev-export"
         )
-    assert {p.name for p in (copy / "spotnet").glob("*.py")} == {p.name for p in (ROOT / "spotnet").glob("*.py")}
+    assert {p.relative_to(copy) for p in (copy / "spotnet").rglob("*.py")} == modules
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS + CHAPTERS, ids=lambda p: p.stem)
@@ -58,5 +59,5 @@ def test_versions_are_equal():
 
 
 def test_package_stands_without_nbdev():
-    for path in (ROOT / "spotnet").glob("*.py"):
+    for path in (ROOT / "spotnet").rglob("*.py"):
         assert not re.search(r"^\s*(from|import) (nbdev|fastcore)", path.read_text(), re.M), path.name

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from spotnet.results import Detections, write_detections
-from spotnet.scenes import SceneConfig, render_scenes
+from spotnet.data.detections import Detections, write_detections
+from spotnet.scenes.render import render_scenes
+from spotnet.scenes.vehicles import SceneConfig
 
 
 def spotnet(*arguments, code=0):
@@ -97,7 +98,7 @@ def test_evaluate_explains_and_compares(work):
                    work / "audit.csv")
     assert "2 sequences" in text and "a difference of +" in text and "sign-flip p" in text
     assert {p.name for p in (work / "errors").iterdir()} >= {"errors.csv", "errors.png", "worst_frames.csv", "worst_frames.png"}
-    assert set(pd.read_csv(work / "audit.csv").verdict) <= {"hit", "false alarm", "on ignored ground"}
+    assert set(pd.read_csv(work / "audit.csv").verdict) <= {"hit", "false positive", "on ignored ground"}
     spotnet("masks", "scenes", scenes, "--method", "boxes", "--out", work / "boxes")
     table = pd.DataFrame(json.loads(spotnet("evaluate", "cdnet", "--source", "scenes", "--truth", scenes, "--detections",
                                             work / "boxes", "--json")))

@@ -25,10 +25,11 @@ def test_every_chapter_and_module_is_there(site):
     for chapter in (ROOT / "nbs").rglob("*.ipynb"):
         assert (site / chapter.relative_to(ROOT)).with_suffix(".html").exists(), chapter
     text = (site / "api.html").read_text()
-    for module in (ROOT / "spotnet").glob("[!_]*.py"):
-        assert f'id="spotnet.{module.stem}"' in text, module
-    for name in ("sequences.load_sequences", "masks.foreground_masks", "model.SpotNet", "evaluation.evaluate",
-                 "attention.Explorer"):
+    for module in (ROOT / "spotnet").rglob("[!_]*.py"):
+        name = ".".join(module.relative_to(ROOT).with_suffix("").parts)
+        assert f'id="{name}"' in text, module
+    for name in ("data.readers.load_sequences", "masks.methods.foreground_masks", "network.model.SpotNet",
+                 "evaluation.scores.evaluate", "explore.explorer.Explorer"):
         assert f'id="spotnet.{name}"' in text, name
 
 

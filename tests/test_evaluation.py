@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from spotnet.comparison import sign_flip_test
-from spotnet.evaluation import SequencePool, average_precision, coco_figures, evaluate
-from spotnet.judging import PROTOCOLS, judge, match_boxes
-from spotnet.results import FORMATS, Detections, read_detections, write_detections
-from spotnet.sequences import ArrayFrames, Objects, Sequence
+from spotnet.evaluation.comparison import sign_flip_test
+from spotnet.evaluation.scores import SequencePool, average_precision, coco_figures, evaluate
+from spotnet.evaluation.judging import PROTOCOLS, judge, match_boxes
+from spotnet.data.detections import FORMATS, Detections, read_detections, write_detections
+from spotnet.data.frames import ArrayFrames
+from spotnet.data.sequences import Objects, Sequence
 
 SIZE = 120
 FRAMES = ArrayFrames(np.zeros((4, SIZE, SIZE, 3), np.uint8))
@@ -55,7 +56,7 @@ def test_scores_of_anything(pair, protocol, random):
 
 @settings(max_examples=150, deadline=None)
 @given(data(), st.sampled_from(sorted(PROTOCOLS)))
-def test_fewer_false_alarms_never_score_less(pair, protocol):
+def test_fewer_false_positives_never_score_less(pair, protocol):
     sequence, found = pair
     score, judged = evaluate(protocol, [sequence], [found]).ap, judge(protocol, sequence, found)
     for i in np.flatnonzero(judged.verdict == 1):

@@ -5,13 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from spotnet.attention import Explorer
-from spotnet.detection import Detector
-from spotnet.maps import GATES, Gate
-from spotnet.masks import write_masks
-from spotnet.model import SpotNet, model_config
-from spotnet.scenes import SceneConfig, render_scenes
-from spotnet.sequences import DataError, FolderFrames, Sequence
+from spotnet.explore.explorer import Explorer
+from spotnet.network.detector import Detector
+from spotnet.explore.maps import GATES, Gate
+from spotnet.masks.methods import write_masks
+from spotnet.network.model import SpotNet, model_config
+from spotnet.scenes.render import render_scenes
+from spotnet.scenes.vehicles import SceneConfig
+from spotnet.data.frames import FolderFrames
+from spotnet.data.sequences import Sequence
+from spotnet.files import DataError
 
 
 @pytest.fixture(scope="module")

@@ -26,17 +26,22 @@ from hypothesis import strategies as st
 
 from test_parity import reference_state
 
-from spotnet.checkpoints import read_run, save_run
+from spotnet.training.checkpoints import read_run, save_run
 from spotnet.files import DataError, read_yaml
-from spotnet.grids import Grid, GridError, _example_notebook
-from spotnet.masks import foreground_masks
-from spotnet.model import CheckpointError, SpotNet, load_checkpoint, model_config, read_weights, save_checkpoint
-from spotnet.report import runs_table
-from spotnet.results import Detections, read_detections, write_detections
-from spotnet.runs import RunsView
-from spotnet.scenes import SceneConfig, render_scenes
-from spotnet.sequences import ArrayFrames, Objects, Sequence, VideoFrames, _detrac_text, load_sequences, read_image
-from spotnet.training import TrainConfig
+from spotnet.batch.grids import Grid, GridError, _example_notebook
+from spotnet.masks.methods import foreground_masks
+from spotnet.network.model import SpotNet, model_config
+from spotnet.network.weights import CheckpointError, load_checkpoint, read_weights, save_checkpoint
+from spotnet.batch.report import runs_table
+from spotnet.data.detections import Detections, read_detections, write_detections
+from spotnet.batch.runs import RunsView
+from spotnet.scenes.render import render_scenes
+from spotnet.scenes.vehicles import SceneConfig
+from spotnet.data.benchmarks import _detrac_text
+from spotnet.data.frames import ArrayFrames, VideoFrames, read_image
+from spotnet.data.readers import load_sequences
+from spotnet.data.sequences import Objects, Sequence
+from spotnet.training.recipes import TrainConfig
 
 NAMED = (DataError, GridError, CheckpointError)  # anything else that is raised is a finding
 HOME = Path(tempfile.mkdtemp(prefix="spotnet-fuzz-"))

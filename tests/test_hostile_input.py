@@ -20,14 +20,15 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from spotnet.files import DataError
-from spotnet.grids import Grid, _example_notebook, sbatch_script
-from spotnet.masks import write_masks
-from spotnet.model import load_checkpoint, read_weights
-from spotnet.report import collect
-from spotnet.results import FORMATS, Detections, read_detections, write_detections
-from spotnet.runs import execute
-from spotnet.sequences import VideoFrames, load_sequences, read_image
-from spotnet.training import TrainConfig
+from spotnet.batch.grids import Grid, _example_notebook, sbatch_script
+from spotnet.masks.methods import write_masks
+from spotnet.network.weights import load_checkpoint, read_weights
+from spotnet.batch.report import collect
+from spotnet.data.detections import FORMATS, Detections, read_detections, write_detections
+from spotnet.batch.runs import execute
+from spotnet.data.frames import VideoFrames, read_image
+from spotnet.data.readers import load_sequences
+from spotnet.training.recipes import TrainConfig
 
 
 def png_that_says(width: int, height: int) -> bytes:
@@ -491,10 +492,11 @@ import numpy as np
 sys.path.insert(0, {tests!r})
 from material import street
 from spotnet.files import write_json
-from spotnet.masks import write_masks
-from spotnet.model import SpotNet, model_config, save_checkpoint
-from spotnet.pictures import write_video
-from spotnet.results import Detections, write_detections
+from spotnet.masks.methods import write_masks
+from spotnet.network.model import SpotNet, model_config
+from spotnet.network.weights import save_checkpoint
+from spotnet.explore.pictures import write_video
+from spotnet.data.detections import Detections, write_detections
 place = Path({place!r})
 {before}
 try:
@@ -566,7 +568,7 @@ def test_results_of_gigabytes_are_streamed(tmp_path):
     with (tmp_path / "detections.json").open("w") as file:
         file.write("[" + ",".join([entry % ("x" * 60)] * n) + "]")
     code = (f"import resource, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-            "from material import street\nfrom spotnet.results import read_detections\ns = street()\n"
+            "from material import street\nfrom spotnet.data.detections import read_detections\ns = street()\n"
             "top = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\nbefore = top()\n"
             f"[d] = read_detections({str(tmp_path)!r}, 'coco', [s])\nprint(len(d), top() - before)")
     count, grown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -8,31 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from spotnet.detection import _highest_of_nine, decode, merge_mirrored
-from spotnet.losses import Criterion, center_l1_loss, focal_loss, segmentation_loss
-from spotnet.masks import _farneback_mask, cut_with_boxes, foreground_masks
-from spotnet.model import (
-    CheckpointError,
-    Prediction,
-    SpotNet,
-    _our_name,
-    convert_reference,
-    model_config,
-    read_weights,
-    transfer,
+from spotnet.network.detector import _highest_of_nine, decode, merge_mirrored
+from spotnet.network.losses import Criterion, center_l1_loss, focal_loss, segmentation_loss
+from spotnet.masks.methods import _farneback_mask, cut_with_boxes, foreground_masks
+from spotnet.network.model import Prediction, SpotNet, model_config
+from spotnet.network.weights import (
+    CheckpointError, _our_name, convert_reference, read_weights, transfer,
 )
-from spotnet.samples import (
-    MEAN,
-    REFERENCE,
-    STD,
-    AugmentConfig,
-    Geometry,
-    colour_matrix,
-    encode_targets,
-    gaussian_radius,
-    normalise,
-)
-from spotnet.sequences import ArrayFrames, Objects, Sequence
+from spotnet.network.geometry import MEAN, REFERENCE, STD, Geometry, normalise
+from spotnet.training.samples import AugmentConfig, colour_matrix
+from spotnet.training.targets import encode_targets, gaussian_radius
+from spotnet.data.frames import ArrayFrames
+from spotnet.data.sequences import Objects, Sequence
 
 ARRAYS = Path(__file__).parent / "parity"
 
@@ -65,7 +52,7 @@ def test_network(tiny, case, stack):
     with torch.no_grad():
         features = tiny.features(tensor(expected[f"{case}_input"]).flip(1))  # stored as BGR
         answer = tiny.read(features[stack], stack)
-    for ours, theirs in (("heatmap", "hm"), ("size", "wh"), ("offset", "reg"), ("attention", "seg")):
+    for ours, theirs in (("heatmap", "hm"), ("size", "wh"), ("offset", "reg"), ("foreground", "seg")):
         difference = (getattr(answer, ours) - tensor(expected[f"{case}_stack{stack}_{theirs}"])).abs().max()
         assert difference < 2e-5, ours
 
@@ -295,11 +282,11 @@ def test_one_training_step(mode, dtype):
             layer.train(mode != "eval")
     batch = {"heatmap": tensor(stored["batch_hm"]), "index": tensor(stored["batch_ind"]),
              "valid": tensor(stored["batch_reg_mask"]).bool(), "size": tensor(stored["batch_wh"]),
-             "offset": tensor(stored["batch_reg"]), "segmentation": tensor(stored["batch_seg_u8"]) / 255}
+             "offset": tensor(stored["batch_reg"]), "foreground": tensor(stored["batch_seg_u8"]) / 255}
     total, parts = Criterion()(model(images), batch)
     total.backward()
     for name, value in {"": total, "hm_": parts["heatmap"], "wh_": parts["size"], "off_": parts["offset"],
-                        "seg_": parts["segmentation"]}.items():
+                        "seg_": parts["foreground"]}.items():
         assert value.item() == pytest.approx(float(stored[f"{mode}_{name}loss"]), rel=1e-5)
     own = {name: p.grad.norm().item() for name, p in model.named_parameters()}
     expected = dict(zip(stored[f"{mode}_param_gradnorm_names"].tolist(), stored[f"{mode}_param_gradnorm"]))

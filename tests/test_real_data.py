@@ -8,11 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from spotnet.evaluation import evaluate_files, load_files
-from spotnet.judging import audit, trim_trajectories
-from spotnet.mask_scores import evaluate_masks
-from spotnet.masks import foreground_masks, mask_quality
-from spotnet.sequences import DataError, Sequence, load_sequences
+from spotnet.evaluation.scores import evaluate_files, load_files
+from spotnet.evaluation.judging import audit, trim_trajectories
+from spotnet.evaluation.cdnet import evaluate_masks
+from spotnet.masks.methods import foreground_masks
+from spotnet.masks.quality import mask_quality
+from spotnet.data.readers import load_sequences
+from spotnet.data.sequences import Sequence
+from spotnet.files import DataError
 
 DATA = Path(os.environ.get("SPOTNET_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}; SPOTNET_SHARED names its parent")

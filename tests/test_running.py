@@ -14,13 +14,17 @@ import pytest
 import torch
 import yaml
 
-from spotnet.detection import detect_sequences
-from spotnet.experiments import Grid, run_grid, runs_table
-from spotnet.grids import GridError, _example_notebook
-from spotnet.masks import write_masks
-from spotnet.model import SpotNet, model_config, save_checkpoint
-from spotnet.runs import RunsView, is_held, status
-from spotnet.scenes import SceneConfig, render_scenes
+from spotnet.network.detector import detect_sequences
+from spotnet.batch.grids import Grid
+from spotnet.batch.report import runs_table
+from spotnet.batch.runner import run_grid
+from spotnet.batch.grids import GridError, _example_notebook
+from spotnet.masks.methods import write_masks
+from spotnet.network.model import SpotNet, model_config
+from spotnet.network.weights import save_checkpoint
+from spotnet.batch.runs import RunsView, is_held, status
+from spotnet.scenes.render import render_scenes
+from spotnet.scenes.vehicles import SceneConfig
 
 BODY = """import json, os, pathlib, time
 with open(pathlib.Path(out, "begun.txt"), "a") as file: file.write(f"{os.getpid()}\\n")

@@ -13,17 +13,19 @@ import pandas as pd
 import pytest
 import torch
 
-from spotnet.masks import write_masks
-from spotnet.model import load_checkpoint
-from spotnet.recipes import TrainConfig
-from spotnet.scenes import SceneConfig, render_scenes
+from spotnet.masks.methods import write_masks
+from spotnet.network.weights import load_checkpoint
+from spotnet.training.recipes import TrainConfig
+from spotnet.scenes.render import render_scenes
+from spotnet.scenes.vehicles import SceneConfig
 
 # argv: folder of the scene, run folder, TrainConfig as JSON, other options of train as JSON
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from spotnet.sequences import load_sequences
-from spotnet.training import TrainConfig, launch, train
+from spotnet.data.readers import load_sequences
+from spotnet.training.loop import launch, train
+from spotnet.training.recipes import TrainConfig
 root, out, config, options = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
 [street] = load_sequences("scenes", root / "scenes")
 action, start = (launch, (options.pop("launch"),)) if "launch" in options else (train, ())
@@ -31,7 +33,7 @@ action(*start, TrainConfig.from_dict(config), [street.between(1, 10)], out, mask
        validation=[street.between(11, 13)], progress=False, **options)
 """
 CONFIG = {"batch": 4, "steps": 9, "input_size": (64, 96), "crop": True, "validate_every": 2, "learning_rate": 1e-3, "iou": 0.3}
-SAME = ["epoch", "step", "loss", "heatmap", "size", "offset", "segmentation", "gradient_norm", "learning_rate"]
+SAME = ["epoch", "step", "loss", "heatmap", "size", "offset", "foreground", "gradient_norm", "learning_rate"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -123,9 +125,10 @@ def test_validation_in_two_processes_sees_every_frame_once(street, one_process, 
 import json, sys, torch
 from dataclasses import replace
 from pathlib import Path
-from spotnet.model import load_checkpoint
-from spotnet.sequences import load_sequences
-from spotnet.training import TrainConfig, _accelerator, validate
+from spotnet.network.weights import load_checkpoint
+from spotnet.data.readers import load_sequences
+from spotnet.training.loop import _accelerator, validate
+from spotnet.training.recipes import TrainConfig
 root, checkpoint, config = Path(sys.argv[1]), sys.argv[2], TrainConfig.from_dict(json.loads(sys.argv[3]))
 [street] = load_sequences("scenes", root / "scenes")
 sequences = [replace(street.between(a, b), name=f"part {a}") for a, b in ((11, 13), (3, 3), (1, 8))]

@@ -1,0 +1,10 @@
+"""Grids of notebooks: run, watched, collected."""
+from .grids import Grid, GridError, sbatch_script
+from .runs import RunsView, status
+from .report import collect, compare, runs_table
+from .runner import run_grid
+
+__all__ = [
+    "Grid", "GridError", "RunsView", "collect", "compare", "run_grid", "runs_table",
+    "sbatch_script", "status",
+]

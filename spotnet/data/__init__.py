@@ -1,0 +1,15 @@
+"""What is read and written: frames, objects, annotation, detections."""
+from ..files import DataError
+from .sequences import Objects, Sequence, box_mask
+from .frames import ArrayFrames, FolderFrames, Frames, VideoFrames, read_image
+from .boxes import box_iou, boxes_from_labels, clip_boxes
+from .readers import READERS, check_sequences, load_sequences, sequence_names
+from .detections import FORMATS, Detections, read_detections, write_detections
+from .published import published_table
+
+__all__ = [
+    "ArrayFrames", "DataError", "Detections", "FORMATS", "FolderFrames", "Frames", "Objects",
+    "READERS", "Sequence", "VideoFrames", "box_iou", "box_mask", "boxes_from_labels",
+    "check_sequences", "clip_boxes", "load_sequences", "published_table", "read_detections",
+    "read_image", "sequence_names", "write_detections",
+]

@@ -1,0 +1,8 @@
+"""Foreground masks from video and boxes, and their quality."""
+from .methods import METHODS, foreground_masks, write_masks
+from .quality import mask_agreement, mask_counts, mask_quality, mask_scores
+
+__all__ = [
+    "METHODS", "foreground_masks", "mask_agreement", "mask_counts", "mask_quality",
+    "mask_scores", "write_masks",
+]

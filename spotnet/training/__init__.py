@@ -1,0 +1,11 @@
+"""From samples to a trained checkpoint."""
+from .targets import Targets, encode_targets
+from .samples import AugmentConfig, Samples
+from .recipes import RECIPES, TrainConfig
+from .history import History
+from .loop import train
+
+__all__ = [
+    "AugmentConfig", "History", "RECIPES", "Samples", "Targets", "TrainConfig",
+    "encode_targets", "train",
+]
