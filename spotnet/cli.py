@@ -237,7 +237,7 @@ def detect(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or
     from spotnet.network.detector import detect_sequences
     from spotnet.evaluation.error_analysis import COLOURS
     from spotnet.explore.pictures import draw_boxes, write_video
-    from spotnet.data.frames import VIDEOS
+    from spotnet.data.video import VIDEOS
     from tqdm import tqdm
 
     if source is None:

@@ -25,7 +25,7 @@ from spotnet.batch.runs import RunsView
 from spotnet.training.samples import Samples
 from spotnet.scenes.render import render_scenes
 from spotnet.scenes.vehicles import SceneConfig
-from spotnet.data.frames import VideoFrames
+from spotnet.data.video import VideoFrames
 from spotnet.data.readers import load_sequences
 from spotnet.data.sequences import Objects
 from spotnet.training.recipes import TrainConfig

@@ -38,7 +38,8 @@ from spotnet.batch.runs import RunsView
 from spotnet.scenes.render import render_scenes
 from spotnet.scenes.vehicles import SceneConfig
 from spotnet.data.benchmarks import _detrac_text
-from spotnet.data.frames import ArrayFrames, VideoFrames, read_image
+from spotnet.data.frames import ArrayFrames, read_image
+from spotnet.data.video import VideoFrames
 from spotnet.data.readers import load_sequences
 from spotnet.data.sequences import Objects, Sequence
 from spotnet.training.recipes import TrainConfig

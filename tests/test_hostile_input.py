@@ -26,7 +26,8 @@ from spotnet.network.weights import load_checkpoint, read_weights
 from spotnet.batch.report import collect
 from spotnet.data.detections import FORMATS, Detections, read_detections, write_detections
 from spotnet.batch.runs import execute
-from spotnet.data.frames import VideoFrames, read_image
+from spotnet.data.frames import read_image
+from spotnet.data.video import VideoFrames
 from spotnet.data.readers import load_sequences
 from spotnet.training.recipes import TrainConfig
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ..data.frames import streak
+from ..data.frames import motion_blur_kernel
 from .camera import Reference, camera_moves, displacement, largest_displacement
 from ..data.boxes import paint_boxes
 from ..data.sequences import box_mask
@@ -161,7 +161,7 @@ class Background:
             empty, trust, noise = (cv2.warpPerspective(a, to_frame, size) for a in (empty, trust, noise))
         usable = free & (trust > 0.99)
         if np.hypot(*step) > 1.2:
-            blurred = [empty] + [cv2.filter2D(empty, -1, streak(np.array(step) * b)) for b in BLURS if np.hypot(*step) * b > 1]
+            blurred = [empty] + [cv2.filter2D(empty, -1, motion_blur_kernel(np.array(step) * b)) for b in BLURS if np.hypot(*step) * b > 1]
             empty = min(blurred, key=lambda e: _distance(image, e, usable))
         return relit(empty, light(image, empty, usable)), trust, noise
 

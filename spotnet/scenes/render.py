@@ -26,7 +26,7 @@ from spotnet.scenes.vehicles import (
     FINE, MODELS, PAINTS, SHARES, Camera, Light, SceneConfig, Vehicle, draw_vehicle, look,
     scene_light, scene_rng, window,
 )
-from ..data.frames import streak
+from ..data.frames import motion_blur_kernel
 from ..files import write_json
 from ..data.benchmarks import SCENE_CLASSES, SCENE_COLUMNS
 from ..data.frames import Frames
@@ -388,7 +388,7 @@ class Scene:
             image = self._illuminate(image, *shining)
         step = (self.path[i] - self.path[max(i - 1, 0)])[:2] * 0.45  # the shutter is open for a little under half the time
         if np.linalg.norm(step) > 1.2:
-            image = cv2.filter2D(image, -1, streak(step))
+            image = cv2.filter2D(image, -1, motion_blur_kernel(step))
         if config.weather == "rainy":
             for share in (0.5, 0.3):
                 y, x = rng.integers(0, 200, 2)
