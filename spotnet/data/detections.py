@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..files import DataError, check_name, remove_halves, write_atomic
+from ..files import DataError, check_name, remove_temporary, write_atomic
 from .boxes import FARTHEST
 from .rows import line_of, read_rows
 from .sequences import Sequence
@@ -125,7 +125,7 @@ def write_detections(folder: Path | str, detections: list[Detections], format: s
     else:
         raise ValueError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
     for file in texts if format != "yolo" else ():  # thousands of small ones
-        remove_halves(folder, file)
+        remove_temporary(folder, file)
     return [write_atomic(folder / file, text) for file, text in texts.items()]
 
 
