@@ -235,9 +235,14 @@ def _fits(value: Any, kind: Any) -> bool:
 
 def _described(kind: Any) -> str:
     "A type hint in a message: choices as words, other hints as they are written."
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(str, get_args(kind)))}"
-    return str(kind) if get_args(kind) else kind.__name__
+    parts, plain = get_args(kind), get_origin(kind)
+    if plain is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if plain in (UnionType, Union):
+        return " | ".join(_described(part) for part in parts)
+    if kind is type(None):
+        return "None"
+    return str(kind) if parts else kind.__name__
 
 
 def check_types(config: Any) -> None:
