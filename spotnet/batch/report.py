@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
 from spotnet.files import (
-    DataError, read_json, read_table, remove_halves, write_atomic, write_figure,
+    DataError, read_json, read_table, remove_temporary, write_atomic, write_figure,
 )
 from .runs import last_error, listed_runs, read_metrics, status
 from ..data.published import published_table
@@ -358,7 +358,7 @@ def collect(folder: Path | str, baseline: str | None = None) -> pd.DataFrame:
     folder = Path(folder)
     runs = runs_table(folder)
     for place in (folder, folder / "tables", folder / "plots"):
-        remove_halves(place)
+        remove_temporary(place)
     short = [c for c in ("stage", "run", "state", "setting", "seed", *METRICS, "seconds", "memory_mb", "attempt") if c in runs]
     _save_table(runs, folder / "tables", "runs", runs[short])
     metrics = [m for m in METRICS if m in runs] or _own_metrics(folder, runs)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import ipywidgets
     import rich.table
 
-from ..engines import supervise
+from ..processes import supervise
 from ..files import DataError, read_json, read_table, write_json
 from .grids import GridError, Run
 

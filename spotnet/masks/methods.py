@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from .. import __version__
 from ..engines import in_processes
-from ..files import read_json, remove_halves, write_atomic, write_json
+from ..files import read_json, remove_temporary, write_atomic, write_json
 from .background import FlyingBackgrounds, StandingBackgrounds
 from ..data.sequences import box_mask
 from .refine import grabcut, tracks
@@ -286,7 +286,7 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
         tick(len(sequence))
         return
     folder.mkdir(parents=True, exist_ok=True)
-    remove_halves(folder)
+    remove_temporary(folder)
     for stale in folder.glob("*.png") if not same else ():
         stale.unlink()
     write_json(path, facts | {"complete": False})
@@ -304,7 +304,7 @@ def _write_sequence(sequence: Sequence, folder: Path, method: str, within_boxes:
                                 "uint8 (H, W)", "Report this method.")
             write_atomic(folder / f"{names[i]}.png", data.tobytes())
         tick(1)
-    remove_halves(folder)  # of a killed process that lived a moment longer than the one that waited for it
+    remove_temporary(folder)  # of a killed process that lived a moment longer than the one that waited for it
     write_json(path, facts | {"complete": True})
 
 
