@@ -1,6 +1,7 @@
 """Grids of notebooks: run, watched, collected."""
 from .grids import Grid, GridError
-from .runs import RunsView, status
+from .progress import RunsView
+from .runs import status
 from .report import collect, compare, runs_table
 from .runner import run_grid
 from .slurm import sbatch_script

@@ -18,7 +18,8 @@ from ..engines import start_engine
 from .grids import Grid, GridError, Run
 from .report import collect, runs_table
 from ..files import write_json
-from .runs import RunsView, execute, is_held, last_error, notebook_hash, status
+from .progress import RunsView
+from .runs import execute, is_held, last_error, notebook_hash, status
 from ..scenes.render import default_scenes, render_scene
 from ..data.readers import load_sequences
 from ..data.sequences import Sequence
