@@ -16,7 +16,7 @@ import yaml
 
 from spotnet.network.detector import detect_sequences
 from spotnet.batch.grids import Grid
-from spotnet.batch.report import runs_table
+from spotnet.batch.tables import runs_table
 from spotnet.batch.runner import run_grid
 from spotnet.batch.grids import GridError, _example_notebook
 from spotnet.masks.methods import write_masks

@@ -1,8 +1,9 @@
 """Grids of notebooks: run, watched, collected."""
 from .grids import Grid, GridError
-from .progress import RunsView
 from .runs import status
-from .report import collect, compare, runs_table
+from .progress import RunsView
+from .tables import compare, runs_table
+from .report import collect
 from .runner import run_grid
 from .slurm import sbatch_script
 

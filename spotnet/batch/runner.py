@@ -16,7 +16,8 @@ import pandas as pd
 
 from ..engines import start_engine
 from .grids import Grid, GridError, Run
-from .report import collect, runs_table
+from .report import collect
+from .tables import runs_table
 from ..files import write_json
 from .progress import RunsView
 from .runs import execute, is_held, last_error, notebook_hash, status
