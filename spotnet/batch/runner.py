@@ -9,188 +9,298 @@ __all__ = ['run_grid', 'select_sequences', 'label_method', 'trained_detectors', 
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
-from ..engines import start_engine
 from .grids import Grid, GridError, Run
-from .report import collect
-from .tables import runs_table
-from ..files import write_json
 from .progress import RunsView
+from .report import collect
 from .runs import execute, is_held, last_error, notebook_hash, status
-from ..scenes.render import default_scenes, render_scene
+from .tables import runs_table
 from ..data.readers import load_sequences
 from ..data.sequences import Sequence
+from ..engines import LocalEngine, RayEngine, start_engine
+from ..files import write_json
+from ..scenes.render import default_scenes, render_scene
 
 # %% ../../nbs/08_batch/07_runner.ipynb #edc22cc4
 def _chosen(grid: Grid, folder: Path, only: str | Iterable[str] | None) -> list[Run]:
     "The runs that `only` means; all without it."
     words = [only] if isinstance(only, str) else list(only or ())
-    stages, ids = {r.stage for r in grid.runs}, {r.id for r in grid.runs}
-    if odd := [w for w in words if w not in {"failed"} | stages | ids]:
-        raise GridError(f"--only {odd[0]}: expected failed, a stage ({', '.join(sorted(stages))}), or the id of a run")
-    def failed(r: Run) -> bool:
-        return "failed" in words and status(folder / r.id)["state"] in ("failed", "killed", "timeout")
-    return [r for r in grid.runs if not words or r.stage in words or r.id in words or failed(r)]
+    if not words:
+        return list(grid.runs)
+    stages = {r.stage for r in grid.runs}
+    known = {"failed"} | stages | {r.id for r in grid.runs}
+    if odd := [word for word in words if word not in known]:
+        raise GridError(f"--only {odd[0]}: expected failed, a stage "
+                        f"({', '.join(sorted(stages))}), or the id of a run")
+    chosen = []
+    for run in grid.runs:
+        named = run.stage in words or run.id in words
+        if named or "failed" in words and _went_wrong(folder / run.id):
+            chosen.append(run)
+    return chosen
 
 
+def _went_wrong(folder: Path) -> bool:
+    "Whether a run ended, and not well."
+    return status(folder)["state"] in ("failed", "killed", "timeout")
+
+# %% ../../nbs/08_batch/07_runner.ipynb #6ba12771
 def _list_runs(grid: Grid, folder: Path) -> None:
-    "Write down which runs belong to the experiment. GridError where another grid's run is going on in this folder."
+    """Write down which runs belong to the experiment.
+
+    GridError where another grid's run is going on in this folder."""
     ours = {r.id for r in grid.runs}
-    others = [p.parent.name for p in folder.glob("*/.lock") if p.parent.name not in ours and is_held(p.parent)]
-    if others:
-        raise GridError(f"{folder}: run {others[0]} of another grid is going on here; expected a folder of its own for each "
-                        "grid: give --out, or wait for its end")
-    listed = [{"id": r.id, "stage": r.stage, "name": r.name, "notebook": r.notebook.name, "needs": r.needs} for r in grid.runs]
-    write_json(folder / "grid.json", {"experiment": grid.experiment, "grid": str(grid.path), "runs": listed})
+    for path in folder.glob("*/.lock"):
+        if path.parent.name not in ours and is_held(path.parent):
+            raise GridError(f"{folder}: run {path.parent.name} of another grid is going on here; "
+                            "expected a folder of its own for each grid: give --out, "
+                            "or wait for its end")
+    listed = [{"id": r.id, "stage": r.stage, "name": r.name, "notebook": r.notebook.name,
+               "needs": r.needs} for r in grid.runs]
+    write_json(folder / "grid.json",
+               {"experiment": grid.experiment, "grid": str(grid.path), "runs": listed})
 
 
-def run_grid(grid: Grid,
-             out: Path | str,  # folder of the experiment
-             workers: int | None = None,  # runs at a time; None: as many as GPUs, or one
-             gpus_per_run: float | None = None,  # instead of the grid's word (0 stays 0); None: its word, or one if there are any
-             ray: str | None = None,  # "auto", "local" or an address: on a cluster instead of this machine
-             only: str | Iterable[str] | None = None,  # "failed", stages, ids of runs; None: all
-             report: bool = True,  # rebuild tables, plots and report at the end
-             echo: Callable[[str], object] = print,  # called with a line when a run begins or ends
-             view: Callable[[RunsView], object] | None = None,  # called with a RunsView about once a second
-             ) -> pd.DataFrame:
-    """Run what is not done and return the state of every run asked for: run, stage, name, state and parameters.
-
-    A run starts when all that it needs is done; if that failed, it is `blocked`. A killed run is started again as often as its
-    resources say. Ctrl-C ends what is running, writes that down, and is raised again; the next call goes on. GridError or
-    ValueError where the grid asks for what is not there."""
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    chosen = _chosen(grid, folder, only)
-    places = {"experiment": folder.resolve()} | {r.stage: (folder / r.id).resolve() for r in grid.runs}
-    _list_runs(grid, folder)
-    states, waiting, running, starts = {}, [], {}, {}
-    for run in grid.runs:  # what earlier calls did
+def _earlier_states(grid: Grid, folder: Path, chosen: list[Run],
+                    echo: Callable[[str], object]) -> dict[str, str]:
+    "State by id of the runs that this call does not start: those done, and those not asked for."
+    asked = {r.id for r in chosen}
+    states = {}
+    for run in grid.runs:
         before = status(folder / run.id)
-        if before["state"] == "done" or run not in chosen:
-            states[run.id] = before["state"]
-            if run in chosen:
-                changed = before.get("notebook", "") not in ("", notebook_hash(run.notebook))
-                echo(f"{run.name} ({run.id}): done before, skipped" + (f", though {run.notebook.name} has changed since: remove "
-                     f"{folder / run.id} to run it again" if changed else ""))
-        else:
-            waiting.append(run)
-    watched = RunsView(folder)
-    with start_engine(workers, gpus_per_run, ray) as engine:
-        def gpus(run: Run) -> float | None:
-            asked = run.resources.gpus
-            return asked if gpus_per_run is None or asked == 0 else gpus_per_run
+        if before["state"] != "done" and run.id in asked:
+            continue
+        states[run.id] = before["state"]
+        if run.id in asked:
+            line = f"{run.name} ({run.id}): done before, skipped"
+            if before.get("notebook", "") not in ("", notebook_hash(run.notebook)):
+                line += (f", though {run.notebook.name} has changed since: remove "
+                         f"{folder / run.id} to run it again")
+            echo(line)
+    return states
 
-        for run in waiting:
-            engine.check(gpus(run) or 0)
+# %% ../../nbs/08_batch/07_runner.ipynb #618ee15d
+@dataclass
+class _Work:
+    "What one call of `run_grid` has done and still has to do."
+    grid: Grid
+    folder: Path
+    engine: LocalEngine | RayEngine
+    gpus_per_run: float | None
+    echo: Callable[[str], object]
+    states: dict[str, str]  # of the runs that are over, by id
+    waiting: list[Run]
+    running: dict[Future, Run] = field(default_factory=dict)
+    starts: dict[str, int] = field(default_factory=dict)  # by id
 
-        def submit(run: Run) -> None:
-            starts[run.id] = starts.get(run.id, 0) + 1
-            wishes = {"gpus": gpus(run), "cpus": run.resources.cpus, "memory": run.resources.memory}
-            running[engine.submit(execute, run, folder.resolve(), places, **wishes)] = run
+    def gpus(self, run: Run) -> float | None:
+        "How many a run gets; None: as the engine does it."
+        asked = run.resources.gpus
+        if self.gpus_per_run is None or asked == 0:
+            return asked
+        return self.gpus_per_run
 
-        while waiting or running:
-            for run in list(waiting):
-                needs = [states.get(n) for n in run.needs]
-                if any(s not in (None, "done") for s in needs):
-                    states[run.id] = "blocked"
-                    missing = ", ".join(r.name for r in grid.runs if r.id in run.needs and states.get(r.id) not in (None, "done"))
-                    echo(f"{run.name} ({run.id}): not started, it needs what is not done: {missing}")
-                    waiting.remove(run)
-                elif all(s == "done" for s in needs):
-                    submit(run)
-                    echo(f"{run.name} ({run.id}): waits for its turn" if len(running) > engine.workers else
-                         f"{run.name} ({run.id}): begins")
-                    waiting.remove(run)
-            ended, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
-            for future in ended:
-                run = running.pop(future)
-                state = _ended(run, folder, future)
-                again = state["state"] == "killed" and starts[run.id] <= run.resources.retries
-                lines = [f"{run.name} ({run.id}): {state['state']} after {state.get('seconds', 0):.0f} s"]
-                lines += [] if state["state"] == "done" else last_error(folder / run.id).splitlines()
-                echo("\n    ".join([*lines, *(["starts again"] if again else [])]))
-                if again:
-                    submit(run)
-                else:
-                    states[run.id] = state["state"]
-            if view:
-                watched.blocked = {i for i, s in states.items() if s == "blocked"}
-                view(watched)
-    if report:
-        collect(folder)
-    return pd.DataFrame([{"run": r.id, "stage": r.stage, "name": r.name, "state": states[r.id], **r.parameters} for r in chosen])
+    def submit(self, run: Run) -> None:
+        "Hand a run to the engine."
+        self.starts[run.id] = self.starts.get(run.id, 0) + 1
+        places = {"experiment": self.folder.resolve()}
+        places |= {r.stage: (self.folder / r.id).resolve() for r in self.grid.runs}
+        future = self.engine.submit(
+            execute, run, self.folder.resolve(), places,
+            gpus=self.gpus(run), cpus=run.resources.cpus, memory=run.resources.memory)
+        self.running[future] = run
+
+    def start_ready(self) -> None:
+        "Submit every run whose needs are done; block those whose needs never will be."
+        for run in list(self.waiting):
+            needs = [self.states.get(need) for need in run.needs]
+            if all(state == "done" for state in needs):
+                self.waiting.remove(run)
+                self.submit(run)
+                full = len(self.running) > self.engine.workers
+                self.echo(f"{run.name} ({run.id}): {'waits for its turn' if full else 'begins'}")
+            elif any(state not in (None, "done") for state in needs):
+                self.waiting.remove(run)
+                self.states[run.id] = "blocked"
+                missing = [r.name for r in self.grid.runs
+                           if r.id in run.needs and self.states.get(r.id) not in (None, "done")]
+                self.echo(f"{run.name} ({run.id}): not started, it needs what is not done: "
+                          f"{', '.join(missing)}")
+
+    def take_ended(self, seconds: float) -> None:
+        "Wait for a run to end, so many seconds at most, and note how; submit killed ones again."
+        ended, _ = wait(self.running, timeout=seconds, return_when=FIRST_COMPLETED)
+        for future in ended:
+            run = self.running.pop(future)
+            state = _ended(run, self.folder, future)
+            again = state["state"] == "killed" and self.starts[run.id] <= run.resources.retries
+            took = f"after {state.get('seconds', 0):.0f} s"
+            lines = [f"{run.name} ({run.id}): {state['state']} {took}"]
+            if state["state"] != "done":
+                lines += last_error(self.folder / run.id).splitlines()
+            if again:
+                lines.append("starts again")
+            self.echo("\n    ".join(lines))
+            if again:
+                self.submit(run)
+            else:
+                self.states[run.id] = state["state"]
 
 
 def _ended(run: Run, folder: Path, future: Future) -> dict:
-    "The status of a run whose task is over. On a cluster the task itself may be lost, with whoever would have written it."
+    """The status of a run whose task is over.
+
+    On a cluster the task itself may be lost, with whoever would have written the status."""
     try:
         return future.result()
     except Exception as error:
         state = status(folder / run.id)
-        lost = type(error).__module__.startswith("ray.") and state["state"] in ("killed", "running", "queued")
-        if not lost:
+        by_ray = type(error).__module__.startswith("ray.")
+        if not by_ray or state["state"] not in ("killed", "running", "queued"):
             raise
-        state |= {"state": "killed", "stage": run.stage, "note": f"its worker was lost ({type(error).__name__})"}
+        note = f"its worker was lost ({type(error).__name__})"
+        state |= {"state": "killed", "stage": run.stage, "note": note}
         (folder / run.id).mkdir(exist_ok=True)
         write_json(folder / run.id / "status.json", state)
         return state
 
-# %% ../../nbs/08_batch/07_runner.ipynb #32a4b28f
-def select_sequences(data: str, root: str, names: list[str] | None = None, frames: str | dict[str, str] = "",
-                     step: int = 1, split: str | None = None) -> list[Sequence]:
-    """Sequences of a data set by notebook parameters: `names`, a frame range "first-last" of official numbers (or one for each
-    sequence, by name), every `step`-th frame. ValueError for a name that is not there or a range that is none.
+# %% ../../nbs/08_batch/07_runner.ipynb #868a5d9d
+def run_grid(grid: Grid,
+             out: Path | str,  # folder of the experiment
+             workers: int | None = None,  # runs at a time; None: as many as GPUs, or one
+             # instead of the grid's word (0 stays 0); None: its word, or one if there are any
+             gpus_per_run: float | None = None,
+             # "auto", "local" or an address: on a cluster instead of this machine
+             ray: str | None = None,
+             only: str | Iterable[str] | None = None,  # "failed", stages, ids of runs; None: all
+             report: bool = True,  # rebuild tables, plots and report at the end
+             echo: Callable[[str], object] = print,  # called with a line when a run begins or ends
+             # called with a RunsView about once a second
+             view: Callable[[RunsView], object] | None = None,
+             ) -> pd.DataFrame:
+    """Run what is not done and return the state of every run asked for.
 
-    `data="scenes"` with an empty `root` renders the default scenes of those names (or of the split)."""
+    Columns: run, stage, name, state, and the parameters. A run starts when all that it needs is
+    done; if that failed, it is `blocked`. A killed run is started again as often as its resources
+    say. Ctrl-C ends what is running, writes that down, and is raised again; the next call goes on.
+    GridError or ValueError where the grid asks for what is not there."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = _chosen(grid, folder, only)
+    _list_runs(grid, folder)
+    states = _earlier_states(grid, folder, chosen, echo)
+    waiting = [r for r in grid.runs if r.id not in states]
+    watched = RunsView(folder)
+    with start_engine(workers, gpus_per_run, ray) as engine:
+        work = _Work(grid, folder, engine, gpus_per_run, echo, states, waiting)
+        for run in waiting:
+            engine.check(work.gpus(run) or 0)
+        while work.waiting or work.running:
+            work.start_ready()
+            work.take_ended(seconds=1)
+            if view:
+                watched.blocked = {run for run, state in states.items() if state == "blocked"}
+                view(watched)
+    if report:
+        collect(folder)
+    return pd.DataFrame([{"run": r.id, "stage": r.stage, "name": r.name, "state": states[r.id],
+                          **r.parameters} for r in chosen])
+
+# %% ../../nbs/08_batch/07_runner.ipynb #32a4b28f
+def _frame_range(text: str) -> tuple[int, int] | None:
+    "First and last of \"61-120\"; None for an empty text. ValueError for any other."
+    if not text:
+        return None
+    found = re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", text)
+    if not found:
+        raise ValueError(f"frames {text!r}: expected first-last, such as 61-120")
+    return int(found[1]), int(found[2])
+
+
+def _scenes_on_the_spot(names: list[str] | None, split: str | None,
+                        ranges: Callable[[str], tuple[int, int] | None]) -> list[Sequence]:
+    "Render default scenes of these names and this split, no further than their last frame."
+    configs = [c for c in default_scenes()
+               if (not names or c.name in names) and split in (None, c.split)]
+    absent = sorted(set(names or ()) - {c.name for c in configs})
+    if absent or not configs:
+        wanted = f"named {', '.join(absent)}" if absent else f"of split {split!r}"
+        known = ", ".join(c.name for c in default_scenes())
+        raise ValueError(f"no default scene {wanted}; there are {known}")
+    sequences = []
+    for config in configs:
+        limits = ranges(config.name)
+        if limits:
+            config = replace(config, frames=limits[1])
+        sequences.append(render_scene(config))
+    return sequences
+
+
+def select_sequences(data: str,  # a source of `load_sequences`
+                     root: str,  # its folder; empty with "scenes": render them
+                     names: list[str] | None = None,  # None: all
+                     # range "first-last" of official numbers, or one per name; empty: all
+                     frames: str | dict[str, str] = "",
+                     step: int = 1,  # every n-th frame
+                     split: str | None = None,
+                     ) -> list[Sequence]:
+    """Return sequences of a data set, as notebook parameters name them.
+
+    ValueError for a name that is not there or a range that is none."""
     ranges = frames if isinstance(frames, dict) else {}
     if unknown := set(ranges) - set(names or ranges):
-        raise ValueError(f"frames are given for {', '.join(sorted(unknown))}, which is not among {', '.join(names)}")
+        raise ValueError(f"frames are given for {', '.join(sorted(unknown))}, "
+                         f"which is not among {', '.join(names)}")
 
-    def limits(name: str) -> tuple[int, ...] | None:
-        text = ranges.get(name, "") if isinstance(frames, dict) else frames
-        if text and not re.fullmatch(r"\s*\d+\s*-\s*\d+\s*", text):
-            raise ValueError(f"frames {text!r}: expected first-last, such as 61-120")
-        return tuple(int(n) for n in text.split("-")) if text else None
+    def limits(name: str) -> tuple[int, int] | None:
+        return _frame_range(ranges.get(name, "") if isinstance(frames, dict) else frames)
 
     if data == "scenes" and not root:
-        configs = [c for c in default_scenes() if (not names or c.name in names) and split in (None, c.split)]
-        absent = sorted(set(names or ()) - {c.name for c in configs})
-        if absent or not configs:
-            wanted = f"named {', '.join(absent)}" if absent else f"of split {split!r}"
-            raise ValueError(f"no default scene {wanted}; there are {', '.join(c.name for c in default_scenes())}")
-        sequences = [render_scene(replace(c, frames=(limits(c.name) or (1, c.frames))[1])) for c in configs]
+        sequences = _scenes_on_the_spot(names, split, limits)
     else:
-        sequences = [s for s in load_sequences(data, root, split, names) if s.frames.available]
-    return [s.between(*limits(s.name), step) if limits(s.name) else s[::step] for s in sequences]
+        loaded = load_sequences(data, root, split, names)
+        sequences = [s for s in loaded if s.frames.available]
+    selected = []
+    for sequence in sequences:
+        bounds = limits(sequence.name)
+        selected.append(sequence.between(*bounds, step) if bounds else sequence[::step])
+    return selected
 
-
+# %% ../../nbs/08_batch/07_runner.ipynb #2d91e829
 def label_method(sequence: Sequence, method: str = "auto") -> str:
-    "A mask method for a sequence: `auto` is `flow` where the camera flies (`attributes['camera'] == 'drone'`), else `median`."
-    return method if method != "auto" else "flow" if sequence.attributes.get("camera") == "drone" else "median"
+    """Return the mask method for a sequence.
+
+    `auto` is `flow` where the camera flies (`attributes['camera'] == 'drone'`), else `median`."""
+    if method != "auto":
+        return method
+    return "flow" if sequence.attributes.get("camera") == "drone" else "median"
 
 # %% ../../nbs/08_batch/07_runner.ipynb #2c022c25
-def _best(folder: Path) -> Path:
-    return folder / "best" if (folder / "best").exists() else folder / "last"
-
-
 def trained_detectors(experiment: Path | str) -> dict[str, Path]:
-    """Setting in words -> checkpoint folder, of the finished training runs of an experiment; the seed is named where there
-    are several. ValueError where there are none."""
-    table = runs_table(Path(experiment))
-    places = {row.run: Path(experiment) / row.run / "checkpoint" for row in table.itertuples() if row.state == "done"}
-    table = table[[r in places and places[r].is_dir() for r in table.run]]
+    """Return setting in words -> checkpoint folder, of the finished training runs.
+
+    The seed is named where there are several. ValueError where there is no finished run."""
+    table = runs_table(experiment)
+    checkpoints = {run: Path(experiment) / run / "checkpoint" for run in table.run}
+    is_trained = [checkpoints[run].is_dir() for run in table.run]
+    table = table[(table.state == "done") & is_trained]
     if table.empty:
-        raise ValueError(f"{experiment}: no finished training run; expected the folder of an experiment of `spotnet run`")
+        raise ValueError(f"{experiment}: no finished training run; "
+                         "expected the folder of an experiment of `spotnet run`")
     several = "seed" in table and table.seed.nunique() > 1
-    return {row.setting + (f", seed {row.seed:g}" if several else ""): _best(places[row.run]) for row in table.itertuples()}
+    found = {}
+    for row in table.itertuples():
+        name = f"{row.setting}, seed {row.seed:g}" if several else row.setting
+        best = checkpoints[row.run] / "best"
+        found[name] = best if best.exists() else checkpoints[row.run] / "last"
+    return found
 
 
 def find_masks(experiment: Path | str, sequence: str) -> str:
-    "The folder of label masks of an experiment that has some of this sequence, by name; empty if none has."
+    "The folder of an experiment that has label masks of a sequence, by name; empty if none has."
     found = sorted(p for p in Path(experiment).glob(f"*/masks/**/{sequence}") if p.is_dir())
     return str(found[0].parent) if found else ""
