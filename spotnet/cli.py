@@ -368,9 +368,10 @@ def run(
     collect: Annotated[bool, typer.Option(help="Rebuild tables, plots and report at the end.")] = True,
 ) -> None:
     "Run a grid of notebooks; what is done is skipped. Ends with tables, plots and report.html."
-    from spotnet.batch.grids import Grid, sbatch_script
+    from spotnet.batch.grids import Grid
     from spotnet.batch.runner import run_grid
     from spotnet.batch.runs import status as state_of
+    from spotnet.batch.slurm import sbatch_script
 
     checked = Grid.load(grid, **_assignments(set_))
     changes = {"minutes": timeout and timeout / 60, "retries": retries}
@@ -441,7 +442,7 @@ def status(folder: Annotated[Path, typer.Argument(help="Folder of an experiment.
     from rich.console import Console
     from rich.live import Live
 
-    from spotnet.batch.runs import RunsView
+    from spotnet.batch.progress import RunsView
 
     view = RunsView(folder)
     if as_json:

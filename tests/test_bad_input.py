@@ -21,7 +21,7 @@ from spotnet.masks.methods import write_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.network.weights import read_weights
 from spotnet.data.detections import read_detections
-from spotnet.batch.runs import RunsView
+from spotnet.batch.progress import RunsView
 from spotnet.training.samples import Samples
 from spotnet.scenes.render import render_scenes
 from spotnet.scenes.vehicles import SceneConfig

@@ -32,9 +32,9 @@ from spotnet.batch.grids import Grid, GridError, _example_notebook
 from spotnet.masks.methods import foreground_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.network.weights import CheckpointError, load_checkpoint, read_weights, save_checkpoint
-from spotnet.batch.report import runs_table
+from spotnet.batch.tables import runs_table
 from spotnet.data.detections import Detections, read_detections, write_detections
-from spotnet.batch.runs import RunsView
+from spotnet.batch.progress import RunsView
 from spotnet.scenes.render import render_scenes
 from spotnet.scenes.vehicles import SceneConfig
 from spotnet.data.benchmarks import _detrac_text

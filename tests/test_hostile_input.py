@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from spotnet.files import DataError
-from spotnet.batch.grids import Grid, _example_notebook, sbatch_script
+from spotnet.batch.grids import Grid, _example_notebook
 from spotnet.masks.methods import write_masks
 from spotnet.network.weights import load_checkpoint, read_weights
 from spotnet.batch.report import collect
@@ -28,6 +28,7 @@ from spotnet.data.detections import FORMATS, Detections, read_detections, write_
 from spotnet.batch.runs import execute
 from spotnet.data.frames import read_image
 from spotnet.data.video import VideoFrames
+from spotnet.batch.slurm import sbatch_script
 from spotnet.data.readers import load_sequences
 from spotnet.training.recipes import TrainConfig
 

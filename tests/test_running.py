@@ -16,13 +16,14 @@ import yaml
 
 from spotnet.network.detector import detect_sequences
 from spotnet.batch.grids import Grid
-from spotnet.batch.report import runs_table
+from spotnet.batch.tables import runs_table
 from spotnet.batch.runner import run_grid
 from spotnet.batch.grids import GridError, _example_notebook
 from spotnet.masks.methods import write_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.network.weights import save_checkpoint
-from spotnet.batch.runs import RunsView, is_held, status
+from spotnet.batch.progress import RunsView
+from spotnet.batch.runs import is_held, status
 from spotnet.scenes.render import render_scenes
 from spotnet.scenes.vehicles import SceneConfig
 
