@@ -56,6 +56,26 @@ def _small_free(sequence: Sequence, i: int) -> np.ndarray:
     return ~grown_boxes(boxes, (height // 8 + 1, width // 8 + 1), 0, 0.5)
 
 # %% ../../nbs/03_masks/05_fixed_camera.ipynb #8e2aabef
+def _stretches(count: int, span: int) -> list[tuple[int, int]]:
+    "(first, last + 1) of stretches of `span` frames, half a span apart; the last may be shorter."
+    number = max(1, -(-2 * count // span) - 1)  # rounded up
+    starts = [k * span // 2 for k in range(number)]
+    return [(first, first + span) for first in starts[:-1]] + [(starts[-1], count)]
+
+# %% ../../nbs/03_masks/05_fixed_camera.ipynb #e3ef8dd5
+def _mix(earlier: Background, later: Background, share: float) -> Background:
+    """A background between two of a steady camera; `share` 0: the earlier one, 1: the later one.
+
+    What one stretch never observed is taken from the other one, which may have observed it."""
+    near = earlier if share < 0.5 else later
+    trust = np.maximum(earlier.trust, later.trust)
+    weight = np.clip(share + (later.trust - earlier.trust), 0, 1)[..., None].astype(np.float32)
+    change = later.image.astype(np.float32) - earlier.image
+    return Background(
+        cv2.convertScaleAbs(earlier.image + change * weight), trust, near.noise, near.table
+    )
+
+# %% ../../nbs/03_masks/05_fixed_camera.ipynb #012d4e28
 class FixedCamera:
     "The backgrounds of a camera on a post, each learned when it is first needed."
 
@@ -122,23 +142,3 @@ class FixedCamera:
         if last is None:
             return np.zeros(2)
         return displacement(matrix, before.shape) - displacement(last, before.shape)
-
-
-def _stretches(count: int, span: int) -> list[tuple[int, int]]:
-    "(first, last + 1) of stretches of `span` frames, half a span apart; the last may be shorter."
-    number = max(1, -(-2 * count // span) - 1)  # rounded up
-    starts = [k * span // 2 for k in range(number)]
-    return [(first, first + span) for first in starts[:-1]] + [(starts[-1], count)]
-
-
-def _mix(earlier: Background, later: Background, share: float) -> Background:
-    """A background between two of a steady camera; `share` 0: the earlier one, 1: the later one.
-
-    What one stretch never observed is taken from the other one, which may have observed it."""
-    near = earlier if share < 0.5 else later
-    trust = np.maximum(earlier.trust, later.trust)
-    weight = np.clip(share + (later.trust - earlier.trust), 0, 1)[..., None].astype(np.float32)
-    change = later.image.astype(np.float32) - earlier.image
-    return Background(
-        cv2.convertScaleAbs(earlier.image + change * weight), trust, near.noise, near.table
-    )

@@ -112,7 +112,7 @@ def _coded_flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     hsv[..., 2] = cv2.normalize(size, None, 0, 255, cv2.NORM_MINMAX)  # value: stretched speed
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
 
-
+# %% ../../nbs/03_masks/08_methods.ipynb #98ebe441
 def _farneback_mask(picture: np.ndarray, boxes: np.ndarray | None, jpeg: bool) -> np.ndarray:
     "The second half of the recipe: from the coded flow, BGR uint8 (H, W, 3), to the mask."
     if jpeg:

@@ -60,7 +60,7 @@ def _frame_counts(
     }
     return [np.count_nonzero(pixels[name]) for name in COUNTS]
 
-
+# %% ../../nbs/03_masks/01_quality.ipynb #0d1f304d
 def mask_counts(
     sequence: Sequence,
     masks: Iterable[np.ndarray],  # one uint8 (H, W) per frame; above 127 is vehicle

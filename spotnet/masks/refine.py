@@ -131,7 +131,7 @@ def stops(
             found[identity] = [(int(run[0]), int(run[-1])) for run in runs]
     return found
 
-
+# %% ../../nbs/03_masks/07_refine.ipynb #f1654a02
 def standing(sequence: Sequence, frames: int = 50) -> list[Objects]:
     "For every frame the objects that stand there, in a stop of at least `frames` frames."
     when = stops(sequence, frames)

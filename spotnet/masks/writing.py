@@ -159,7 +159,7 @@ def _write_in_processes(
         done[i] = len(jobs[i].sequence)
         count()
 
-
+# %% ../../nbs/03_masks/09_writing.ipynb #66a57f3f
 def write_masks(
     sequences: Iterable[Sequence],
     out: Path | str,  # folder; each sequence gets a folder of its own in it
