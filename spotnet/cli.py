@@ -140,7 +140,8 @@ def masks(
     as_json: Json = False,
 ) -> None:
     "Foreground masks from video and boxes, one PNG per frame. Without annotation, use --no-within-boxes."
-    from spotnet.masks.methods import foreground_masks, write_masks
+    from spotnet.masks.methods import foreground_masks
+    from spotnet.masks.writing import write_masks
     from spotnet.masks.quality import mask_quality
 
     sequences = _range(load_sequences(source, root, split, name), frames)

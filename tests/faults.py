@@ -30,7 +30,7 @@ import yaml
 from safetensors import safe_open
 
 from spotnet.batch.grids import _example_notebook
-from spotnet.masks.methods import write_masks
+from spotnet.masks import write_masks
 from spotnet.batch.runs import status
 from spotnet.scenes.render import render_scenes
 from spotnet.scenes.vehicles import SceneConfig

@@ -17,7 +17,7 @@ from spotnet.network.detector import Detector
 from spotnet.batch.grids import Grid
 from spotnet.batch.report import collect
 from spotnet.evaluation.cdnet import evaluate_masks
-from spotnet.masks.methods import write_masks
+from spotnet.masks import write_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.network.weights import read_weights
 from spotnet.data.detections import read_detections

@@ -30,7 +30,7 @@ from spotnet.network.detector import Detector
 from spotnet.data.readers import load_sequences
 from spotnet.training.loop import train
 from spotnet.training.recipes import TrainConfig
-from spotnet.masks.methods import write_masks
+from spotnet.masks import write_masks
 [scene] = load_sequences("scenes", "scenes", names=["street"])
 write_masks([scene], "masks")
 small = {"steps": STEPS, "batch": 4, "input_size": (128, 224), "crop": True, "augment": {"scale": (0.9, 1.1)}}

@@ -8,7 +8,7 @@ import torch
 from spotnet.explore.explorer import Explorer
 from spotnet.network.detector import Detector
 from spotnet.explore.maps import GATES, Gate
-from spotnet.masks.methods import write_masks
+from spotnet.masks import write_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.scenes.render import render_scenes
 from spotnet.scenes.vehicles import SceneConfig

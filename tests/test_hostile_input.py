@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from spotnet.files import DataError
 from spotnet.batch.grids import Grid, _example_notebook
-from spotnet.masks.methods import write_masks
+from spotnet.masks import write_masks
 from spotnet.network.weights import load_checkpoint, read_weights
 from spotnet.batch.report import collect
 from spotnet.data.detections import FORMATS, Detections, read_detections, write_detections
@@ -494,7 +494,7 @@ import numpy as np
 sys.path.insert(0, {tests!r})
 from material import street
 from spotnet.files import write_json
-from spotnet.masks.methods import write_masks
+from spotnet.masks import write_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.network.weights import save_checkpoint
 from spotnet.explore.pictures import write_video

@@ -8,13 +8,14 @@ import time
 
 import pytest
 
-from spotnet.masks.methods import METHODS, available_methods, foreground_masks, write_masks
+from spotnet.masks.methods import METHODS, available_methods, foreground_masks
+from spotnet.masks.writing import write_masks
 from spotnet.scenes.render import render_scenes
 from spotnet.scenes.vehicles import SceneConfig
 
 SCRIPT = """
 import sys
-from spotnet.masks.methods import write_masks
+from spotnet.masks import write_masks
 from spotnet.data.readers import load_sequences
 if __name__ == "__main__":
     write_masks(load_sequences("scenes", sys.argv[1]), sys.argv[2], sys.argv[3], workers=int(sys.argv[4]))

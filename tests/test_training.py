@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from spotnet.masks.methods import write_masks
+from spotnet.masks import write_masks
 from spotnet.network.weights import load_checkpoint
 from spotnet.training.recipes import TrainConfig
 from spotnet.scenes.render import render_scenes

@@ -20,7 +20,7 @@ from .runs import last_error
 from spotnet.batch.tables import (
     METRICS, beside_published_rows, by_condition, compare, own_metrics, runs_table, usual_baseline,
 )
-from ..files import read_table, remove_halves, write_atomic, write_figure
+from ..files import read_table, remove_temporary, write_atomic, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -227,7 +227,7 @@ def collect(folder: Path | str,  # of an experiment
     folder = Path(folder)
     runs = runs_table(folder)
     for place in (folder, folder / "tables", folder / "plots"):
-        remove_halves(place)
+        remove_temporary(place)
     columns = ("stage", "run", "state", "setting", "seed", *METRICS, "seconds", "memory_mb",
                "attempt")
     short = runs[[c for c in columns if c in runs]]

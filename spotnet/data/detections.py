@@ -22,7 +22,7 @@ import pandas as pd
 from .boxes import FARTHEST, corners_from_xywh, has_no_size
 from .rows import line_of, read_rows
 from .sequences import Sequence
-from ..files import DataError, check_name, remove_halves, write_atomic
+from ..files import DataError, check_name, remove_temporary, write_atomic
 
 # %% ../../nbs/01_data/11_detections.ipynb #453c74d3
 _CORNERS = ("x0", "y0", "x1", "y1")
@@ -209,7 +209,7 @@ def write_detections(
         check_name(d.name)
     texts = _texts(detections, format, name, sequences)
     for file in texts if format != "yolo" else ():  # thousands of small ones
-        remove_halves(folder, file)
+        remove_temporary(folder, file)
     return [write_atomic(folder / file, text) for file, text in texts.items()]
 
 # %% ../../nbs/01_data/11_detections.ipynb #8241c9a5
