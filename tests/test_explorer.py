@@ -55,7 +55,7 @@ def shown(explorer, name="spotnet"):
 # control, its new value, and what must change: the picture, the words, or both
 MOVES = [
     *((lambda e, n=n: e.layers[n], 0.35, "picture")
-      for n in ("frame", "mask", "attention", "heatmap", "size", "objects", "detections", "errors")),
+      for n in ("frame", "mask", "foreground", "heatmap", "size", "objects", "detections", "errors")),
     (lambda e: e.frame, 3, "both"), (lambda e: e.number, 5, "both"), (lambda e: e.score, 0.6, "both"),
     (lambda e: e.zoom, 3.0, "picture"), (lambda e: e.colours, "magma", "both"), (lambda e: e.scale, "logit", "both"),
     *((lambda e: e.kind, kind, "both") for kind in GATES[1:]),

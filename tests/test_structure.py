@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "spotnet"
 FLOORS = [  # a part may import from its own modules and from the floors before its own
-    {"files", "engines"},
+    {"files", "processes", "engines"},
     {"data"},
     {"scenes", "masks", "evaluation"},
     {"network"},
