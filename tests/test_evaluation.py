@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from spotnet.evaluation.comparison import sign_flip_test
-from spotnet.evaluation.scores import SequencePool, average_precision, coco_figures, evaluate
+from spotnet.evaluation.coco import coco_figures
+from spotnet.evaluation.scores import SequencePool, average_precision, evaluate
 from spotnet.evaluation.judging import PROTOCOLS, judge, match_boxes
 from spotnet.data.detections import FORMATS, Detections, read_detections, write_detections
 from spotnet.data.frames import ArrayFrames

@@ -25,7 +25,7 @@ from typing import Literal, get_args
 from filelock import FileLock, Timeout
 
 from .grids import GridError, Run
-from ..engines import Outcome, supervise
+from ..processes import Outcome, supervise
 from ..files import DataError, read_json, write_json
 
 # %% ../../nbs/08_batch/02_runs.ipynb #80fc3d2c

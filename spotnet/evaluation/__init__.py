@@ -1,11 +1,13 @@
 """Scores under the rules of each benchmark."""
 from .judging import PROTOCOLS, Protocol, audit, judge
-from .scores import Result, average_precision, evaluate, evaluate_files
+from .scores import Result, average_precision, evaluate, evaluate_files, rule_worth
 from .cdnet import evaluate_masks
-from .error_analysis import find_errors
-from .comparison import compare_results
+from .error_analysis import Errors, find_errors
+from .error_figures import plot_errors, plot_worst_frames
+from .comparison import Comparison, beside_published, compare_detectors, compare_results
 
 __all__ = [
-    "PROTOCOLS", "Protocol", "Result", "audit", "average_precision", "compare_results",
-    "evaluate", "evaluate_files", "evaluate_masks", "find_errors", "judge",
+    "Comparison", "Errors", "PROTOCOLS", "Protocol", "Result", "audit", "average_precision",
+    "beside_published", "compare_detectors", "compare_results", "evaluate", "evaluate_files",
+    "evaluate_masks", "find_errors", "judge", "plot_errors", "plot_worst_frames", "rule_worth",
 ]
