@@ -172,7 +172,7 @@ def train(
             why = f"; {state['stopped']}" if state["stopped"] else ""
             accelerator.print(f"{out}: already trained for {state['step']} steps{why}")
         stream = batches(samples, trainer.order, config, accelerator.device)
-        trainer.model.train()
+        trainer.learner.model.train()
         while not trainer.finished:
             record = trainer.step(stream)
             trainer.count(record)
@@ -197,7 +197,7 @@ def train(
         if trackers:
             for tracker in accelerator.trackers:
                 tracker.finish()
-    return TrainResult(trainer.kept.eval(), history.table, state["metrics"], out)
+    return TrainResult(trainer.learner.kept.eval(), history.table, state["metrics"], out)
 
 # %% ../../nbs/05_training/12_loop.ipynb #a76a1e73
 def _free_port() -> str:
