@@ -127,12 +127,13 @@ from dataclasses import replace
 from pathlib import Path
 from spotnet.network.weights import load_checkpoint
 from spotnet.data.readers import load_sequences
-from spotnet.training.loop import _accelerator, validate
+from spotnet.training.devices import start_accelerator
+from spotnet.training.validation import validate
 from spotnet.training.recipes import TrainConfig
 root, checkpoint, config = Path(sys.argv[1]), sys.argv[2], TrainConfig.from_dict(json.loads(sys.argv[3]))
 [street] = load_sequences("scenes", root / "scenes")
 sequences = [replace(street.between(a, b), name=f"part {a}") for a, b in ((11, 13), (3, 3), (1, 8))]
-accelerator = _accelerator(config, None, (), Path("."))
+accelerator = start_accelerator(config, None, (), Path("."))
 model = load_checkpoint(checkpoint)
 torch.nn.init.constant_(model.heads[-1]["size"][-1].bias, 8.0)  # boxes of about 32 pixels, so that some meet a vehicle
 if not accelerator.is_main_process:  # as after steps on other images: what counts is the first process's statistics

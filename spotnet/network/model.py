@@ -160,8 +160,9 @@ class Hourglass(nn.Module):
         self.up = residuals(modules[0], below, here, change_last=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        skip = self.skip(x)  # first: the order fixes that of the gradients' sums, to the last bit
         below = self.up(self.inner(self.down(x)))
-        return self.skip(x) + F.interpolate(below, scale_factor=2, mode="nearest")
+        return skip + F.interpolate(below, scale_factor=2, mode="nearest")
 
 # %% ../../nbs/04_network/01_model.ipynb #39b34db8
 class Prediction(NamedTuple):
