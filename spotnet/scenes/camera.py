@@ -97,7 +97,7 @@ def drone_camera(config: SceneConfig, layout: Layout, i: int) -> Camera:
     wobble = 0.0022 * np.sin(np.array([2.1, 1.7, 0.7]) * t + phase[:3])
     z = point.height * (1 + 0.05 * np.sin(0.6 * t + phase[3]))
     yaw, pitch = point.yaw + turn * t + wobble[0], point.pitch + wobble[1]
-    y = sum(layout.stops) / 2  # the drone looks at the crossing
+    y = sum(layout.stops) / 2  # it looks at the middle between the stop lines
     back = point.height / np.tan(point.pitch)
     eye = np.array([
         layout.centre(y) - back * np.sin(point.yaw), y - back * np.cos(point.yaw), z,
