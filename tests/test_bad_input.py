@@ -23,8 +23,7 @@ from spotnet.network.weights import read_weights
 from spotnet.data.detections import read_detections
 from spotnet.batch.runs import RunsView
 from spotnet.training.samples import Samples
-from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes import SceneConfig, render_scenes
 from spotnet.data.frames import VideoFrames
 from spotnet.data.readers import load_sequences
 from spotnet.data.sequences import Objects

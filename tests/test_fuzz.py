@@ -35,8 +35,7 @@ from spotnet.network.weights import CheckpointError, load_checkpoint, read_weigh
 from spotnet.batch.report import runs_table
 from spotnet.data.detections import Detections, read_detections, write_detections
 from spotnet.batch.runs import RunsView
-from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes import SceneConfig, render_scenes
 from spotnet.data.benchmarks import _detrac_text
 from spotnet.data.frames import ArrayFrames, VideoFrames, read_image
 from spotnet.data.readers import load_sequences

@@ -9,8 +9,7 @@ import time
 import pytest
 
 from spotnet.masks.methods import METHODS, available_methods, foreground_masks, write_masks
-from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes import SceneConfig, render_scenes
 
 SCRIPT = """
 import sys

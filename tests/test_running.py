@@ -23,8 +23,7 @@ from spotnet.masks.methods import write_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.network.weights import save_checkpoint
 from spotnet.batch.runs import RunsView, is_held, status
-from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes import SceneConfig, render_scenes
 
 BODY = """import json, os, pathlib, time
 with open(pathlib.Path(out, "begun.txt"), "a") as file: file.write(f"{os.getpid()}\\n")
