@@ -32,8 +32,7 @@ from safetensors import safe_open
 from spotnet.batch.grids import _example_notebook
 from spotnet.masks import write_masks
 from spotnet.batch.runs import status
-from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes import SceneConfig, render_scenes
 from spotnet.data.readers import load_sequences
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -24,7 +24,7 @@ from spotnet.data.detections import read_detections
 from spotnet.batch.progress import RunsView
 from spotnet.training.samples import Samples
 from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes.config import SceneConfig
 from spotnet.data.video import VideoFrames
 from spotnet.data.readers import load_sequences
 from spotnet.data.sequences import Objects

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from spotnet.data.detections import Detections, write_detections
-from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes import SceneConfig, render_scenes
 
 
 def spotnet(*arguments, code=0):

@@ -10,8 +10,7 @@ from spotnet.network.detector import Detector
 from spotnet.explore.maps import GATES, Gate
 from spotnet.masks import write_masks
 from spotnet.network.model import SpotNet, model_config
-from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes import SceneConfig, render_scenes
 from spotnet.data.frames import FolderFrames
 from spotnet.data.sequences import Sequence
 from spotnet.files import DataError

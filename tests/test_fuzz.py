@@ -36,7 +36,7 @@ from spotnet.batch.tables import runs_table
 from spotnet.data.detections import Detections, read_detections, write_detections
 from spotnet.batch.progress import RunsView
 from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes.config import SceneConfig
 from spotnet.data.benchmarks import _detrac_text
 from spotnet.data.frames import ArrayFrames, read_image
 from spotnet.data.video import VideoFrames

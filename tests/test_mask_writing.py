@@ -11,7 +11,7 @@ import pytest
 from spotnet.masks.methods import METHODS, available_methods, foreground_masks
 from spotnet.masks.writing import write_masks
 from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes.config import SceneConfig
 
 SCRIPT = """
 import sys

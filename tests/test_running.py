@@ -25,7 +25,7 @@ from spotnet.network.weights import save_checkpoint
 from spotnet.batch.progress import RunsView
 from spotnet.batch.runs import is_held, status
 from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes.config import SceneConfig
 
 BODY = """import json, os, pathlib, time
 with open(pathlib.Path(out, "begun.txt"), "a") as file: file.write(f"{os.getpid()}\\n")

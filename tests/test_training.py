@@ -16,8 +16,7 @@ import torch
 from spotnet.masks import write_masks
 from spotnet.network.weights import load_checkpoint
 from spotnet.training.recipes import TrainConfig
-from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes import SceneConfig, render_scenes
 
 # argv: folder of the scene, run folder, TrainConfig as JSON, other options of train as JSON
 SCRIPT = """
