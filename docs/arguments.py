@@ -1,4 +1,5 @@
-"""Tables of arguments for the API page, made from the comments behind the arguments in the source."""
+"""Tables of arguments for the API page, from the comments behind the arguments in the source."""
+
 import ast
 import io
 import tokenize
@@ -17,7 +18,8 @@ def _comments(path: Path) -> dict[int, str]:
 
 
 def _table(rows: list[tuple[str, ast.expr | None, ast.expr | None, int]], path: Path) -> str:
-    "A Markdown table of (name, type, default, last line); of names that share a line the last has the comment."
+    """A Markdown table of (name, type, default, last line); of names that share a line the last
+    has the comment."""
     last = {line: name for name, _, _, line in rows}
     lines = ["| Name | Type | Default | Description |", "|---|---|---|---|"]
     for name, hint, default, line in rows:
@@ -48,7 +50,8 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, ast.expr | None, ast.expr | N
 
 
 class Arguments(griffe.Extension):
-    "Appends the table to the text of every function with arguments, and of every class with annotated fields."
+    """Appends the table to the text of every function with arguments, and of every class with
+    annotated fields."""
 
     def on_function_instance(self, *, node, func, **_):
         self._append(func, _arguments(node) if isinstance(node, ast.FunctionDef) else [])

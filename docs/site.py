@@ -1,4 +1,6 @@
-"""What the site needs beyond its pages: the notebooks of `nbs/` as pages, the API of every module, and links between them."""
+"""What the site needs beyond its pages: the notebooks of `nbs/` as pages, the API of every
+module, and links between them."""
+
 import ast
 import html
 import json
@@ -14,7 +16,11 @@ NOTEBOOKS = ROOT / "nbs"
 
 
 def _title(path: Path) -> str:
-    first = next(c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "markdown")
+    first = next(
+        c
+        for c in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if c["cell_type"] == "markdown"
+    )
     return "".join(first["source"]).splitlines()[0].lstrip("# ")
 
 
@@ -36,7 +42,14 @@ def on_config(config):
 def on_files(files, config):
     for path in sorted(NOTEBOOKS.rglob("*")):
         if path.suffix in (".ipynb", ".png") and ".ipynb_checkpoints" not in path.parts:
-            files.append(File(path.relative_to(ROOT).as_posix(), str(ROOT), config.site_dir, config.use_directory_urls))
+            files.append(
+                File(
+                    path.relative_to(ROOT).as_posix(),
+                    str(ROOT),
+                    config.site_dir,
+                    config.use_directory_urls,
+                )
+            )
     return files
 
 
@@ -72,12 +85,14 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_post_page(output, page, config):
-    """In pages made from notebooks: links to notebooks lead to their pages, and a picture without a text alternative gets
-    the heading that it stands under."""
+    """In pages made from notebooks: links to notebooks lead to their pages, and a picture
+    without a text alternative gets the heading that it stands under."""
     if not page.file.src_uri.endswith(".ipynb"):
         return output
     # notebooks bring a loader of diagrams from another server; there are none
-    output = re.sub(r'<script type="module">(?:(?!</script>).)*?mermaid.*?</script>', "", output, flags=re.S)
+    output = re.sub(
+        r'<script type="module">(?:(?!</script>).)*?mermaid.*?</script>', "", output, flags=re.S
+    )
     output = re.sub(r'(href="(?!https?:)[^"#]+)\.ipynb', r"\1.html", output)
     pieces = re.split(r"(<h[1-4][^>]*>.*?</h[1-4]>)", output, flags=re.S)
     heading = page.title or ""
@@ -86,5 +101,7 @@ def on_post_page(output, page, config):
             heading = re.sub(r"<[^>]+>|¶|&para;", "", piece).strip()
         else:
             told = f'alt="Figure: {html.escape(heading, quote=True)}"'
-            pieces[i] = re.sub(r'alt="No description has been provided for this image"', told, piece)
+            pieces[i] = re.sub(
+                r'alt="No description has been provided for this image"', told, piece
+            )
     return "".join(pieces)

@@ -1,4 +1,6 @@
-"""How the parts of the package hang together: imports run downwards, every public name has one home."""
+"""How the parts of the package hang together: imports run downwards, every public name has one
+home."""
+
 import ast
 import subprocess
 import sys
@@ -94,4 +96,6 @@ def test_parts_list_what_their_modules_define():
 @pytest.mark.parametrize("part", ["data", "masks", "evaluation", "cli"])
 def test_imports_without_torch(part):
     code = f"import sys, spotnet.{part}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0, f"spotnet.{part} imports torch"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0, (
+        f"spotnet.{part} imports torch"
+    )

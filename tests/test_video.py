@@ -1,4 +1,6 @@
-"""Videos as they are: every way of reaching a picture gives that picture, read off the picture itself."""
+"""Videos as they are: every way of reaching a picture gives that picture, read off the picture
+itself."""
+
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
@@ -59,7 +61,9 @@ VIDEOS = {
     "drops.mp4": lambda p: write(p, "libx264", steps("drops")),
     "jitter.mkv": lambda p: write(p, "mpeg4", steps("jitter")),
     "changed.mov": lambda p: write(p, "libx264", steps("changed")),
-    "no_count.webm": lambda p: write(p, "libvpx", steps("even"), **{"auto-alt-ref": "1", "lag-in-frames": "16"}),
+    "no_count.webm": lambda p: write(
+        p, "libvpx", steps("even"), **{"auto-alt-ref": "1", "lag-in-frames": "16"}
+    ),
     "packed.avi": lambda p: write(p, "mpeg4", np.arange(COUNT), clock=25),
 }
 

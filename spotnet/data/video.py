@@ -143,7 +143,8 @@ def _close_decoders() -> None:
         frames._close()
 
 
-# A forked process must neither use nor free a decoder of its parent: freeing waits for threads that only the parent has.
+# A forked process must neither use nor free a decoder of its parent: freeing waits for threads
+# that only the parent has.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_close_decoders)
 
