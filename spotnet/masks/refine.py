@@ -73,8 +73,8 @@ def grabcut(
 ) -> Iterator[np.ndarray]:
     """Masks uint8 (H, W) whose outlines follow the colours of their frames, box by box.
 
-    Outside the boxes masks stay unchanged. So do boxes less than GRABCUT_LEAST_SIDE px wide or high,
-    and boxes that are all vehicle or all ground. Raises ValueError if there are more or fewer
+    Outside the boxes masks stay unchanged. So do boxes less than GRABCUT_LEAST_SIDE px wide or
+    high, and boxes that are all vehicle or all ground. Raises ValueError if there are more or fewer
     masks than frames."""
     for image, mask, objects in zip(sequence.frames, masks, sequence.objects, strict=True):
         boxes = box_mask(objects, mask.shape) > 0
