@@ -142,7 +142,7 @@ def _row_texts(row: pd.Series) -> tuple[str, ...]:
         str(row.attempt) if row.attempt > 1 else "",
     )
 
-# %% ../../nbs/08_batch/03_progress.ipynb #30a8fa6a
+# %% ../../nbs/08_batch/03_progress.ipynb #16c6da93
 def _time_left(table: pd.DataFrame) -> pd.Series:
     "Seconds left of running and queued runs: what they say, else what done ones of the stage took."
     usual = table[table.state == "done"].groupby("stage").seconds.median()
@@ -152,6 +152,16 @@ def _time_left(table: pd.DataFrame) -> pd.Series:
     return left.where(table.state.isin(("running", "queued")))
 
 
+def _first_rows(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
+    "The `most` rows that matter, in their order: running, failed, waiting, then done runs."
+    if most is None or len(table) <= most:
+        return table
+    ranks = {"running": 0, "failed": 1, "killed": 1, "timeout": 1,
+             "queued": 2, "blocked": 3, "done": 4}
+    rank = table.state.map(ranks).sort_values(kind="stable")
+    return table.loc[rank.index[:most].sort_values()]
+
+# %% ../../nbs/08_batch/03_progress.ipynb #30a8fa6a
 class RunsView:
     "The runs of an experiment's folder as a table that can be drawn again."
 
@@ -288,13 +298,3 @@ class RunsView:
         box.follower = threading.Thread(target=follow, daemon=True)
         box.follower.start()
         return box
-
-
-def _first_rows(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
-    "The `most` rows that matter, in their order: running, failed, waiting, then done runs."
-    if most is None or len(table) <= most:
-        return table
-    ranks = {"running": 0, "failed": 1, "killed": 1, "timeout": 1,
-             "queued": 2, "blocked": 3, "done": 4}
-    rank = table.state.map(ranks).sort_values(kind="stable")
-    return table.loc[rank.index[:most].sort_values()]

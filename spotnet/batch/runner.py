@@ -83,6 +83,24 @@ def _earlier_states(grid: Grid, folder: Path, chosen: list[Run],
             echo(line)
     return states
 
+# %% ../../nbs/08_batch/07_runner.ipynb #eb130807
+def _ended(run: Run, folder: Path, future: Future) -> dict:
+    """The status of a run whose task is over.
+
+    On a cluster the task itself may be lost, with whoever would have written the status."""
+    try:
+        return future.result()
+    except Exception as error:
+        state = status(folder / run.id)
+        by_ray = type(error).__module__.startswith("ray.")
+        if not by_ray or state["state"] not in ("killed", "running", "queued"):
+            raise
+        note = f"its worker was lost ({type(error).__name__})"
+        state |= {"state": "killed", "stage": run.stage, "note": note}
+        (folder / run.id).mkdir(exist_ok=True)
+        write_json(folder / run.id / "status.json", state)
+        return state
+
 # %% ../../nbs/08_batch/07_runner.ipynb #618ee15d
 @dataclass
 class _Work:
@@ -149,24 +167,6 @@ class _Work:
                 self.submit(run)
             else:
                 self.states[run.id] = state["state"]
-
-
-def _ended(run: Run, folder: Path, future: Future) -> dict:
-    """The status of a run whose task is over.
-
-    On a cluster the task itself may be lost, with whoever would have written the status."""
-    try:
-        return future.result()
-    except Exception as error:
-        state = status(folder / run.id)
-        by_ray = type(error).__module__.startswith("ray.")
-        if not by_ray or state["state"] not in ("killed", "running", "queued"):
-            raise
-        note = f"its worker was lost ({type(error).__name__})"
-        state |= {"state": "killed", "stage": run.stage, "note": note}
-        (folder / run.id).mkdir(exist_ok=True)
-        write_json(folder / run.id / "status.json", state)
-        return state
 
 # %% ../../nbs/08_batch/07_runner.ipynb #868a5d9d
 def run_grid(grid: Grid,
