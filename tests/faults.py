@@ -63,7 +63,8 @@ pd.DataFrame({"iou": 0.5, "recall": recall, "precision": 1 - recall ** len(varia
 (out / "metrics.json").write_text(json.dumps({"AP50": 90 * chance.random(), "AP70": 60 * chance.random(), "data": "scenes",
                                               "weights": 100_000, "detect_images_per_second": 40.0 + seed}))"""
 WRITE = """import os, sys, numpy as np
-from spotnet.data.detections import Detections, write_detections
+from spotnet.data.detections import Detections
+from spotnet.data.result_files import write_detections
 chance, n = np.random.default_rng(0), 150_000
 corner = chance.uniform(0, 900, (n, 2)).astype(np.float32)
 boxes = np.hstack([corner, corner + chance.uniform(5, 90, (n, 2)).astype(np.float32)])

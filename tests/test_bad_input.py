@@ -22,7 +22,7 @@ from spotnet.evaluation.cdnet import evaluate_masks
 from spotnet.masks import write_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.network.weights import read_weights
-from spotnet.data.detections import read_detections
+from spotnet.data.result_files import read_detections
 from spotnet.batch.progress import RunsView
 from spotnet.training.samples import Samples
 from spotnet.scenes.render import render_scenes

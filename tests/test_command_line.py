@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from spotnet.data.detections import Detections, write_detections
+from spotnet.data.detections import Detections
+from spotnet.data.result_files import write_detections
 from spotnet.scenes import SceneConfig, render_scenes
 
 

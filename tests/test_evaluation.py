@@ -14,7 +14,8 @@ from spotnet.evaluation.comparison import sign_flip_test
 from spotnet.evaluation.coco import coco_figures
 from spotnet.evaluation.scores import SequencePool, average_precision, evaluate
 from spotnet.evaluation.judging import PROTOCOLS, judge, match_boxes
-from spotnet.data.detections import FORMATS, Detections, read_detections, write_detections
+from spotnet.data.detections import Detections
+from spotnet.data.result_files import FORMATS, read_detections, write_detections
 from spotnet.data.frames import ArrayFrames
 from spotnet.data.sequences import Objects, Sequence
 

@@ -36,7 +36,8 @@ from spotnet.masks.methods import foreground_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.network.weights import CheckpointError, load_checkpoint, read_weights, save_checkpoint
 from spotnet.batch.tables import runs_table
-from spotnet.data.detections import Detections, read_detections, write_detections
+from spotnet.data.detections import Detections
+from spotnet.data.result_files import read_detections, write_detections
 from spotnet.batch.progress import RunsView
 from spotnet.scenes.render import render_scenes
 from spotnet.scenes.config import SceneConfig

@@ -26,7 +26,8 @@ from spotnet.batch.grids import Grid, _example_notebook
 from spotnet.masks import write_masks
 from spotnet.network.weights import load_checkpoint, read_weights
 from spotnet.batch.report import collect
-from spotnet.data.detections import FORMATS, Detections, read_detections, write_detections
+from spotnet.data.detections import Detections
+from spotnet.data.result_files import FORMATS, read_detections, write_detections
 from spotnet.batch.runs import execute
 from spotnet.data.frames import read_image
 from spotnet.data.video import VideoFrames
@@ -618,7 +619,8 @@ from spotnet.masks import write_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.network.weights import save_checkpoint
 from spotnet.explore.pictures import write_video
-from spotnet.data.detections import Detections, write_detections
+from spotnet.data.detections import Detections
+from spotnet.data.result_files import write_detections
 place = Path({place!r})
 {before}
 try:

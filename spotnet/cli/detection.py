@@ -17,7 +17,8 @@ import numpy as np
 import typer
 
 from .application import Gpus, Json, Names, Out, Ray, Split, Workers, app
-from ..data.detections import Detections, write_detections
+from ..data.detections import Detections
+from ..data.result_files import write_detections
 from ..data.video import VIDEOS
 from ..data.readers import load_sequences
 from ..data.sequences import Sequence
