@@ -76,3 +76,18 @@ def test_package_stands_without_nbdev():
         assert not re.search(r"^\s*(from|import) (nbdev|fastcore)", path.read_text(), re.M), (
             path.name
         )
+
+
+def test_contents_list_every_chapter_in_order():
+    text = (ROOT / "nbs" / "README.md").read_text()
+    listed = re.findall(r"^- \[(.+?)\]\((.+?\.ipynb)\)(?:: (.+))?$", text, re.M)
+    chapters = [p for p in CHAPTERS if p.parent.name[0].isdigit()]
+    assert [ROOT / "nbs" / link for _, link, _ in listed] == chapters + EXPERIMENTS
+    for title, link, line in listed:
+        first = next(
+            "".join(c["source"])
+            for c in json.loads((ROOT / "nbs" / link).read_text())["cells"]
+            if c["cell_type"] == "markdown"
+        )
+        assert first.startswith(f"# {title}\n"), link
+        assert not line or f"> {line}" in first, link
