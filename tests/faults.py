@@ -1,11 +1,9 @@
-"""Kills real commands (SIGKILL) at random moments and shows that the same command, given again,
-ends as if nothing had been.
+"""Kills real commands (SIGKILL) at random moments and shows that the same command, given again, ends as if nothing had been.
 
-After the kill nothing of the command lives on, and every file visible under its final name is
-whole. After the second call, what it left equals what an undisturbed one leaves, byte for byte
-or number by number (weights bit for bit; times and facts about the machine do not count).
-Moments are spread evenly over the undisturbed duration, or over the stretch of it in which files
-are written. Linux; ten minutes on two cores; not part of pytest."""
+After the kill nothing of the command lives on, and every file visible under its final name is whole. After the second call,
+what it left equals what an undisturbed one leaves, byte for byte or number by number (weights bit for bit; times and facts
+about the machine do not count). Moments are spread evenly over the undisturbed duration, or over the stretch of it in which
+files are written. Linux; ten minutes on two cores; not part of pytest."""
 
 import argparse
 import csv
@@ -95,8 +93,7 @@ class Case:
 
 
 def call(case: Case, out: Path) -> tuple:
-    """Start a command; the process, and the mark that all its descendants carry in their
-    environment."""
+    "Start a command; the process, and the mark that all its descendants carry in their environment."
     mark = uuid.uuid4().hex
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     around = {
@@ -142,8 +139,7 @@ def marked(process, mark: str) -> bool:
 
 
 def visible(out: Path) -> list:
-    """Files under their final names: neither they nor a folder they are in is hidden or called
-    .part."""
+    "Files under their final names: neither they nor a folder they are in is hidden or called .part."
     return [
         p
         for p in sorted(out.rglob("*"))
@@ -378,8 +374,7 @@ def make_cases(work: Path) -> dict:
 
 
 def begin(case: Case, folder: Path) -> tuple:
-    """A case's command in a new folder, at the beginning of the stretch: output folder, process,
-    mark, moment."""
+    "A case's command in a new folder, at the beginning of the stretch: output folder, process, mark, moment."
     folder.mkdir(parents=True)
     case.start(out := folder / "out")
     process, mark = call(case, out)
@@ -397,8 +392,7 @@ def undisturbed(case: Case, folder: Path) -> None:
 
 
 def kill(process, victim: str, chance: random.Random) -> bool:
-    """Whether there was something to kill. Without a worker the command ends by itself, and says
-    that it failed."""
+    "Whether there was something to kill. Without a worker the command ends by itself, and says that it failed."
     if victim != "worker":
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL) if victim == "group" else process.kill()
@@ -419,8 +413,7 @@ def kill(process, victim: str, chance: random.Random) -> bool:
 
 
 def disturb(case: Case, victim: str, share: float, folder: Path, chance: random.Random) -> dict:
-    """Kill a case's command at a share of its duration, look at what it left, call it again, and
-    compare."""
+    "Kill a case's command at a share of its duration, look at what it left, call it again, and compare."
     while True:
         out, process, mark, began = begin(case, folder)
         while process.poll() is None and time.monotonic() < began + share * case.seconds:

@@ -1,5 +1,4 @@
-"""A table of broken inputs: each ends in one clear message that names the place and the remedy,
-and nothing is half-written."""
+"""A table of broken inputs: each ends in one clear message that names the place and the remedy, and nothing is half-written."""
 
 import json
 import os

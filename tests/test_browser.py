@@ -1,5 +1,4 @@
-"""The explorer in JupyterLab, as somebody with a browser meets it: a real server on loopback,
-real Chromium, no display."""
+"""The explorer in JupyterLab, as somebody with a browser meets it: a real server on loopback, real Chromium, no display."""
 
 import json
 import os
@@ -31,14 +30,17 @@ PICTURES = os.environ.get("SPOTNET_SCREENSHOTS")
 # in a picture for the README, detectors should know what they do; the tests do not need that
 STEPS = os.environ.get("SPOTNET_STEPS", "60")
 CELLS = [
-    """from spotnet.explore.explorer import Explorer from spotnet.network.detector import
-    Detector from spotnet.data.readers import load_sequences from spotnet.training.loop import
-    train from spotnet.training.recipes import TrainConfig from spotnet.masks import
-    write_masks [scene] = load_sequences("scenes", "scenes", names=["street"])
-    write_masks([scene], "masks") small = {"steps": STEPS, "batch": 4, "input_size": (128,
-    224), "crop": True, "augment": {"scale": (0.9, 1.1)}} detectors = {v:
-    Detector(train(TrainConfig(variant=v, **small), [scene[:30]], v, "masks",
-    progress=False).model) for v in ("centernet", "spotnet")}""".replace("STEPS", STEPS),
+    """from spotnet.explore.explorer import Explorer
+from spotnet.network.detector import Detector
+from spotnet.data.readers import load_sequences
+from spotnet.training.loop import train
+from spotnet.training.recipes import TrainConfig
+from spotnet.masks import write_masks
+[scene] = load_sequences("scenes", "scenes", names=["street"])
+write_masks([scene], "masks")
+small = {"steps": STEPS, "batch": 4, "input_size": (128, 224), "crop": True, "augment": {"scale": (0.9, 1.1)}}
+detectors = {v: Detector(train(TrainConfig(variant=v, **small), [scene[:30]], v, "masks", progress=False).model)
+             for v in ("centernet", "spotnet")}""".replace("STEPS", STEPS),
     """explorer = Explorer(scene, detectors, "masks", score=0.25)
 explorer.range.value = 30, 39
 explorer""",
@@ -143,18 +145,22 @@ def page(lab):
 def seen(page, which: int = 1) -> dict:
     "The shown picture (a number that follows its pixels), its words, and the list beside it."
     return page.evaluate(
-        """async (which) => { const frame = [...document.querySelectorAll('.spotnet-
-        canvas')].filter(c => c.offsetParent !== null)[which]; const image =
-        frame.querySelector('img'); for (let tries = 0; ; tries++) {  // a picture that is
-        replaced while it is decoded is no fault try { await image.decode(); break; } catch
-        (error) { if (tries > 20) throw error; } } const canvas =
-        document.createElement('canvas'); canvas.width = image.naturalWidth; canvas.height =
-        image.naturalHeight; const context = canvas.getContext('2d'); context.drawImage(image,
-        0, 0); const data = context.getImageData(0, 0, canvas.width, canvas.height).data; let
-        sum = 0; for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + 7 *
-        data[i + 1] + 13 * data[i + 2]) % 2147483647; const list = frame.closest('.widget-
-        vbox').querySelector('.widget-html').innerText; return {pixels: sum, alt: image.alt,
-        list, width: canvas.width}; }""",
+        """async (which) => {
+        const frame = [...document.querySelectorAll('.spotnet-canvas')].filter(c => c.offsetParent !== null)[which];
+        const image = frame.querySelector('img');
+        for (let tries = 0; ; tries++) {  // a picture that is replaced while it is decoded is no fault
+            try { await image.decode(); break; } catch (error) { if (tries > 20) throw error; }
+        }
+        const canvas = document.createElement('canvas');
+        canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+        const context = canvas.getContext('2d');
+        context.drawImage(image, 0, 0);
+        const data = context.getImageData(0, 0, canvas.width, canvas.height).data;
+        let sum = 0;
+        for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + 7 * data[i + 1] + 13 * data[i + 2]) % 2147483647;
+        const list = frame.closest('.widget-vbox').querySelector('.widget-html').innerText;
+        return {pixels: sum, alt: image.alt, list, width: canvas.width};
+    }""",
         which,
     )
 

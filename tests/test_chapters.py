@@ -19,13 +19,10 @@ BIN = Path(sys.executable).parent
 
 def test_export_leaves_no_difference(tmp_path):
     copy = tmp_path / "project"
-    shutil.copytree(
-        ROOT,
-        copy,
-        ignore=shutil.ignore_patterns(
-            ".venv", ".git", "data", "outputs", "__pycache__", "*.egg-info"
-        ),
-    )
+    for part in ("spotnet", "nbs"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "settings.ini", "setup.py", "README.md"):
+        shutil.copy(ROOT / name, copy)
     subprocess.run([BIN / "nbdev-export"], cwd=copy, check=True)
     modules = {p.relative_to(ROOT) for p in (ROOT / "spotnet").rglob("*.py")}
     for path in sorted(modules):

@@ -1,5 +1,4 @@
-"""The verbs as a shell user calls them, one after the other, on a rendered scene and on a video
-without annotation."""
+"""The verbs as a shell user calls them, one after the other, on a rendered scene and on a video without annotation."""
 
 import json
 import subprocess
@@ -196,8 +195,7 @@ def test_train_detect_evaluate(work):
 
 
 def test_evaluate_explains_and_compares(work):
-    """Masks by CDnet's rules, rivals' files under the same rules, errors, audit, interval and
-    comparison, on rendered video."""
+    "Masks by CDnet's rules, rivals' files under the same rules, errors, audit, interval and comparison, on rendered video."
     scenes = work / "two"
     streets = render_scenes(
         scenes,
@@ -283,8 +281,7 @@ def test_evaluate_explains_and_compares(work):
 
 
 def test_reference_weights_to_training_to_onnx(work):
-    """A published-style COCO file becomes a start for training, a trained network becomes ONNX,
-    and both detect alike."""
+    "A published-style COCO file becomes a start for training, a trained network becomes ONNX, and both detect alike."
     from test_parity import reference_state
 
     state = reference_state((32, 32, 48, 64), (1, 1, 1, 1), 16, 32, 80, 1, foreground=False)

@@ -1,5 +1,4 @@
-"""What holds for any truth and any detections, and equality with the engine that COCO figures
-are published with."""
+"""What holds for any truth and any detections, and equality with the engine that COCO figures are published with."""
 
 import io
 from contextlib import redirect_stdout

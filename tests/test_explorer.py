@@ -29,8 +29,7 @@ def scene(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detectors():
-    """Untrained, but with a heatmap that follows the features: what matters here is that answers
-    change."""
+    "Untrained, but with a heatmap that follows the features: what matters here is that answers change."
     made = {}
     for name in ("spotnet", "spotnet_paper", "centernet"):
         torch.manual_seed(0)

@@ -1,8 +1,6 @@
-"""Every reader is given thousands of damaged files: it reads them, or refuses them with one of
-the library's own errors.
+"""Every reader is given thousands of damaged files: it reads them, or refuses them with one of the library's own errors.
 
-In the test suite each reader gets a few dozen, always the same. As a script it goes on for as
-long as asked, with new ones:
+In the test suite each reader gets a few dozen, always the same. As a script it goes on for as long as asked, with new ones:
 
     python tests/test_fuzz.py --seconds 600
 """
@@ -414,8 +412,7 @@ def is_text(data: bytes) -> bool:
 
 
 def damaged(data: bytes, edits: list) -> bytes:
-    """What edits make of a file: bytes put over others, words (runs of letters and digits)
-    replaced, cuts, repetitions, bits."""
+    "What edits make of a file: bytes put over others, words (runs of letters and digits) replaced, cuts, repetitions, bits."
     for what, at, long, snippet in edits:
         # headers decide most of what happens, so half of the places in a binary file are near its beginning
         n = len(data) if is_text(data) or at > 0.5 else min(len(data), 400)

@@ -1,6 +1,5 @@
-"""Files made with ill will, names that lead elsewhere, and bad days of a disk: nothing is
-executed, nothing is written outside the output folder, nothing is lost. (Input that is merely
-broken: test_bad_input.py.)"""
+"""Files made with ill will, names that lead elsewhere, and bad days of a disk: nothing is executed, nothing is written outside
+the output folder, nothing is lost. (Input that is merely broken: test_bad_input.py.)"""
 
 import json
 import os
@@ -521,8 +520,7 @@ HOSTILE_TEXT = "'''\"\"\"; import os; os.mkdir('out')\n#\\\n{out} $HOME %s \\x41
 
 
 def test_parameters_stay_what_they_are(tmp_path, monkeypatch):
-    """Text full of quotes, line ends and markup arrives in the notebook as it is, is not
-    executed, and in the report is text."""
+    """Text full of quotes, line ends and markup arrives in the notebook as it is, is not executed, and in the report is text."""
     monkeypatch.chdir(tmp_path)
     _example_notebook(
         tmp_path / "n.ipynb",
@@ -668,8 +666,7 @@ def test_full_disk(what, tmp_path):
 
 @pytest.mark.parametrize("what", WRITERS)
 def test_read_only_folder(what):
-    """A folder without the right to write: an error that names it, and nothing of it is changed.
-    Also as root, who may all."""
+    """A folder without the right to write: an error that names it, and nothing of it is changed. Also as root, who may all."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         (place / "out").mkdir()
@@ -683,8 +680,7 @@ def test_read_only_folder(what):
 
 
 def test_no_server_is_open_to_others():
-    """Nothing in the project switches authentication off or listens to other machines; `make
-    lab` says where it listens."""
+    """Nothing in the project switches authentication off or listens to other machines; `make lab` says where it listens."""
     root = Path(__file__).parent.parent
     files = [
         p
@@ -717,16 +713,14 @@ def test_no_server_is_open_to_others():
 
 
 def test_results_of_gigabytes_are_streamed(tmp_path):
-    """A file far larger than what may be held of it: read in memory that goes with the boxes,
-    not with the text."""
+    """A file far larger than what may be held of it: read in memory that goes with the boxes, not with the text."""
     n = 600_000
     entry = '{"image_id": 1, "category_id": 1, "bbox": [1.25, 2.5, 30.125, 40.0625], "score": 0.5, "area": 1206.9, "note": "%s"}'
     with (tmp_path / "detections.json").open("w") as file:
         file.write("[" + ",".join([entry % ("x" * 60)] * n) + "]")
     code = (
         f"import resource, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        """from material import street\nfrom spotnet.data.detections import read_detections\ns =
-        street()\n"""
+        "from material import street\nfrom spotnet.data.result_files import read_detections\ns = street()\n"
         "top = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\nbefore = top()\n"
         f"[d] = read_detections({str(tmp_path)!r}, 'coco', [s])\nprint(len(d), top() - before)"
     )

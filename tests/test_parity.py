@@ -363,12 +363,10 @@ def test_segmentation_loss():
     [("train", torch.float32), ("eval", torch.float32), ("train_f64", torch.float64)],
 )
 def test_one_training_step(mode, dtype):
-    """Losses, the gradient of every parameter, and what batch norm remembers, on one batch
-    through both stacks.
+    """Losses, the gradient of every parameter, and what batch norm remembers, on one batch through both stacks.
 
-    In float32 the stem adds its three colours in the order of the stored arrays, blue first: red
-    first, the sum differs in its last bit, one ReLU near zero switches, and some gradients move
-    by a hundredth. In float64 the order is ours."""
+    In float32 the stem adds its three colours in the order of the stored arrays, blue first: red first, the sum differs in
+    its last bit, one ReLU near zero switches, and some gradients move by a hundredth. In float64 the order is ours."""
     stored, model = arrays("model_tiny_train"), reference_tiny().to(dtype).train()
     images = tensor(arrays("model_tiny_eval")["a_input"]).flip(1).to(dtype)
     if dtype == torch.float32:

@@ -1,5 +1,4 @@
-"""Grids whose runners, workers and notebooks are killed, on this machine and on a Ray cluster:
-what a chapter cannot say."""
+"""Grids whose runners, workers and notebooks are killed, on this machine and on a Ray cluster: what a chapter cannot say."""
 
 import json
 import os
@@ -181,8 +180,7 @@ def test_stages_only_and_exit_codes(tmp_path):
     )
     text = (
         "stages:\n  - {name: first, notebook: first.ipynb, parameters: {bad: %s}}\n"
-        """- {name: then, notebook: then.ipynb, needs: [first], parameters: {place: '${first}'},
-        axes: {a: [1, 2]}}\n"""
+        "  - {name: then, notebook: then.ipynb, needs: [first], parameters: {place: '${first}'}, axes: {a: [1, 2]}}\n"
     )
     (tmp_path / "grid.yaml").write_text(text % "true")
     run = subprocess.run(command(tmp_path), capture_output=True, text=True)
@@ -209,8 +207,7 @@ def test_stages_only_and_exit_codes(tmp_path):
 
 
 def test_sbatch_script_runs_the_grid(tmp_path):
-    """The printed script with a `sbatch` that does at once what it is told: every run is done,
-    in order."""
+    """The printed script with a `sbatch` that does at once what it is told: every run is done, in order."""
     grid = write_grid(tmp_path, [1, 2])
     script = subprocess.run(
         command(tmp_path, "--print-sbatch"), capture_output=True, text=True
@@ -287,8 +284,7 @@ def test_ray_gives_each_run_one_device(tmp_path, cluster):
 
 
 def test_ray_worker_is_killed(tmp_path, cluster):
-    """The worker that supervises a run is killed: the run's notebook goes with it, Ray starts
-    the run again, and it succeeds."""
+    """The worker that supervises a run is killed: the run's notebook goes with it, Ray starts the run again, and it succeeds."""
     grid, victims = write_grid(tmp_path, range(2), 3), []
 
     def kill_one(view):
@@ -341,8 +337,7 @@ def test_ray_makes_masks_and_detections(tmp_path, cluster):
 
 
 def test_training_run_is_watched_killed_and_goes_on(tmp_path):
-    """A real training: the table follows it, its kernel is killed, and the next call goes on
-    from the run's own checkpoint."""
+    """A real training: the table follows it, its kernel is killed, and the next call goes on from the run's own checkpoint."""
     root = Path(__file__).parent.parent / "nbs" / "experiments"
     (tmp_path / "train.ipynb").write_text((root / "train.ipynb").read_text())
     small = {

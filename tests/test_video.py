@@ -1,5 +1,4 @@
-"""Videos as they are: every way of reaching a picture gives that picture, read off the picture
-itself."""
+"""Videos as they are: every way of reaching a picture gives that picture, read off the picture itself."""
 
 import pickle
 from concurrent.futures import ProcessPoolExecutor
