@@ -32,6 +32,7 @@ run: .venv/ready
 
 lint: .venv/ready
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet tests docs setup.py
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest -n $(TESTS)

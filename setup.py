@@ -1,4 +1,5 @@
 """Reads every fact about the package from settings.ini, so that it is stated once."""
+
 import configparser
 from pathlib import Path
 
@@ -26,6 +27,10 @@ setup(
     package_data={facts["lib_path"]: ["data/tables/*.csv", "py.typed"]},
     python_requires=f">={facts['min_python']}",
     install_requires=lines("requirements"),
-    extras_require={key.removesuffix("_requirements"): lines(key) for key in facts if key.endswith("_requirements")},
+    extras_require={
+        key.removesuffix("_requirements"): lines(key)
+        for key in facts
+        if key.endswith("_requirements")
+    },
     entry_points={"console_scripts": lines("console_scripts")},
 )

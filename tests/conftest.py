@@ -1,13 +1,18 @@
-"""How tests share two or more cores (`pytest -n 2`): a file stays in one process, every chapter is a piece of its own."""
+"""How tests share two or more cores (`pytest -n 2`): a file stays in one process, every chapter
+is a piece of its own."""
+
 import os
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # before anything reads it: processes side by side take one thread each
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # before anything reads it: processes side by side take one thread each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# The sums of float32 depend on the processor: with AVX-512 one ReLU near zero switches in the parity arrays' batch and
-# moves a gradient by 4e-4. Every x86 processor of today has AVX2. It must be set before torch is loaded.
+# The sums of float32 depend on the processor: with AVX-512 one ReLU near zero switches in the batch
+# of the parity arrays and moves a gradient by 4e-4. Every x86 processor of today has AVX2. This must
+# be set before torch is loaded.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 LAST = "test_chapters.py"  # many small pieces: behind the long files they fill what is left evenly

@@ -1,4 +1,5 @@
 """A table of broken inputs: each ends in one clear message that names the place and the remedy, and nothing is half-written."""
+
 import json
 import os
 import subprocess
@@ -17,15 +18,15 @@ from spotnet.network.detector import Detector
 from spotnet.batch.grids import Grid
 from spotnet.batch.report import collect
 from spotnet.evaluation.cdnet import evaluate_masks
-from spotnet.masks.methods import write_masks
+from spotnet.masks import write_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.network.weights import read_weights
-from spotnet.data.detections import read_detections
-from spotnet.batch.runs import RunsView
+from spotnet.data.result_files import read_detections
+from spotnet.batch.progress import RunsView
 from spotnet.training.samples import Samples
 from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
-from spotnet.data.frames import VideoFrames
+from spotnet.scenes.config import SceneConfig
+from spotnet.data.video import VideoFrames
 from spotnet.data.readers import load_sequences
 from spotnet.data.sequences import Objects
 from spotnet.training.recipes import TrainConfig
@@ -41,7 +42,7 @@ def empty_folder(p):
 
 def truncated_jpeg(p):
     data = picture(p / "img00001.jpg").read_bytes()
-    (p / "img00001.jpg").write_bytes(data[:len(data) // 2])
+    (p / "img00001.jpg").write_bytes(data[: len(data) // 2])
     list(load_sequences("images", p)[0].frames)
 
 
@@ -123,8 +124,15 @@ def coco_without_images(p):
 
 
 def coco_box_of_zero_size(p):
-    (p / "a.json").write_text(json.dumps({"images": [{"id": 1, "file_name": "a.jpg"}], "categories": [{"id": 1, "name": "car"}],
-                                          "annotations": [{"id": 7, "image_id": 1, "category_id": 1, "bbox": [1, 1, 0, 4]}]}))
+    (p / "a.json").write_text(
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "a.jpg"}],
+                "categories": [{"id": 1, "name": "car"}],
+                "annotations": [{"id": 7, "image_id": 1, "category_id": 1, "bbox": [1, 1, 0, 4]}],
+            }
+        )
+    )
     load_sequences("coco", p)
 
 
@@ -149,7 +157,8 @@ def grid(p, text):
     parameters = nbformat.v4.new_code_cell("a = 1\nout = ''", metadata={"tags": ["parameters"]})
     nbformat.write(
         nbformat.v4.new_notebook(
-            cells=[parameters], metadata={"kernelspec": {"name": "python3", "display_name": "p", "language": "python"}}
+            cells=[parameters],
+            metadata={"kernelspec": {"name": "python3", "display_name": "p", "language": "python"}},
         ),
         p / "n.ipynb",
     )
@@ -253,7 +262,9 @@ def results_without_a_column(p):
 
 
 def csv_results_with_words(p):
-    (p / "detections.csv").write_text("sequence,frame,x0,y0,x1,y1,score\na,1,0,0,5,5,.5\na,1,0,0,wide,5,.5\n")
+    (p / "detections.csv").write_text(
+        "sequence,frame,x0,y0,x1,y1,score\na,1,0,0,5,5,.5\na,1,0,0,wide,5,.5\n"
+    )
     read_detections(p, "csv")
 
 
@@ -275,7 +286,9 @@ def yolo_without_size(p):
 
 
 def coco_results_of_another(p):
-    (p / "detections.json").write_text('[{"image_id": 77, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.5}]')
+    (p / "detections.json").write_text(
+        '[{"image_id": 77, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.5}]'
+    )
     read_detections(p, "coco", [street()])
 
 
@@ -301,19 +314,34 @@ def csv_results_with_a_column_too_many(p):
 
 def scene_objects_with_words(p):
     render_scenes(p, [SceneConfig("a", frames=2, width=96, height=64)], progress=False)
-    (p / "a" / "objects.csv").write_text((p / "a" / "objects.csv").read_text() + "1,63-1,0,1,1,9,9,1,1\n")
+    (p / "a" / "objects.csv").write_text(
+        (p / "a" / "objects.csv").read_text() + "1,63-1,0,1,1,9,9,1,1\n"
+    )
     load_sequences("scenes", p)
 
 
 def notebook_of_another_form(p):
-    (p / "n.ipynb").write_text('{"cells": [{}], "nbformat": 4, "nbformat_minor": 5, "metadata": {}}')
+    (p / "n.ipynb").write_text(
+        '{"cells": [{}], "nbformat": 4, "nbformat_minor": 5, "metadata": {}}'
+    )
     (p / "grid.yaml").write_text("stages: [{name: s, notebook: n.ipynb}]")
     Grid.load(p / "grid.yaml")
 
 
 def run_folder(p, **files):
-    about = {"stage": "s", "notebook": "n.ipynb", "parameters": {}, "needs": [], "varies": [], "given": {}}
-    sound = {"params_json": json.dumps(about), "status_json": '{"state": "done"}', "metrics_json": "{}"}
+    about = {
+        "stage": "s",
+        "notebook": "n.ipynb",
+        "parameters": {},
+        "needs": [],
+        "varies": [],
+        "given": {},
+    }
+    sound = {
+        "params_json": json.dumps(about),
+        "status_json": '{"state": "done"}',
+        "metrics_json": "{}",
+    }
     (p / "0a").mkdir()
     for name, text in {**sound, **files}.items():
         (p / "0a" / name.replace("_", ".")).write_text(text)
@@ -344,7 +372,9 @@ def run_whose_history_has_no_steps(p):
 
 def checkpoint_without_its_configuration(p):
     torch.manual_seed(0)
-    save_run(p / "last", SpotNet(model_config("tiny")), {"config": {}, "data": "d"}, {"optimizer": {}})
+    save_run(
+        p / "last", SpotNet(model_config("tiny")), {"config": {}, "data": "d"}, {"optimizer": {}}
+    )
     (p / "last" / "state.json").write_text("{}")
     read_run(p / "last", {}, "d")
 
@@ -370,7 +400,9 @@ class Trap:
 
 
 def reference_that_runs_code(p):
-    torch.save({"state_dict": Trap(p / "out")}, p / "trap.pth")  # the table asserts that no `out` appears
+    torch.save(
+        {"state_dict": Trap(p / "out")}, p / "trap.pth"
+    )  # the table asserts that no `out` appears
     read_weights(p / "trap.pth")
 
 
@@ -406,11 +438,17 @@ CASES = [  # what is broken, and words that the message must hold
     (xml_that_is_not, ["MVI_20011.xml", "not sound XML", "line 1", "Unpack"]),
     (xml_of_another_kind, ["MVI_20011.xml", "<html>", "no UA-DETRAC annotation"]),
     (xml_bomb, ["MVI_20011.xml", "not sound XML"]),
-    (xml_box_of_zero_size, ["MVI_20011.xml", "frame 3", "target 8", "zero or negative size", "Remove"]),
+    (
+        xml_box_of_zero_size,
+        ["MVI_20011.xml", "frame 3", "target 8", "zero or negative size", "Remove"],
+    ),
     (row_with_six_columns, ["M0101_gt_whole.txt:2", "6 columns", "at least 9", "Correct the row"]),
     (row_with_words, ["M0101_gt_whole.txt:1", "'five'", "a number"]),
     (box_of_zero_size, ["M0101_gt_whole.txt:3", "zero or negative size", "Remove the row"]),
-    (frame_beyond_the_video, ["M0101_gt_whole.txt:2", "beyond the sequence", "5 frames 1 to 5", "Remove the row"]),
+    (
+        frame_beyond_the_video,
+        ["M0101_gt_whole.txt:2", "beyond the sequence", "5 frames 1 to 5", "Remove the row"],
+    ),
     (video_that_is_not, ["M0101.mp4", "no video decoder reads", "convert it"]),
     (video_shorter_than_its_name, ["a.mp4", "1 frames", "8 frames (1 to 8)"]),
     (coco_without_images, ["a.json", "no COCO annotation", "images"]),
@@ -474,7 +512,16 @@ def test_broken_input_is_refused_with_a_clear_message(broken, words, tmp_path):
 
 def test_the_command_ends_in_one_line_and_exit_code_two(tmp_path):
     run = subprocess.run(
-        [sys.executable, "-m", "spotnet", "masks", "uavdt", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")],
+        [
+            sys.executable,
+            "-m",
+            "spotnet",
+            "masks",
+            "uavdt",
+            str(tmp_path / "nowhere"),
+            "--out",
+            str(tmp_path / "out"),
+        ],
         capture_output=True,
         text=True,
     )

@@ -1,4 +1,5 @@
 """The explorer in JupyterLab, as somebody with a browser meets it: a real server on loopback, real Chromium, no display."""
+
 import json
 import os
 import re
@@ -14,53 +15,82 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes import SceneConfig, render_scenes
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"
+)
 BIN = Path(sys.executable).parent
 # where pictures of what the test saw are left for somebody to look at
 PICTURES = os.environ.get("SPOTNET_SCREENSHOTS")
 
 # in a picture for the README, detectors should know what they do; the tests do not need that
 STEPS = os.environ.get("SPOTNET_STEPS", "60")
-CELLS = ["""from spotnet.explore.explorer import Explorer
+CELLS = [
+    """from spotnet.explore.explorer import Explorer
 from spotnet.network.detector import Detector
 from spotnet.data.readers import load_sequences
 from spotnet.training.loop import train
 from spotnet.training.recipes import TrainConfig
-from spotnet.masks.methods import write_masks
+from spotnet.masks import write_masks
 [scene] = load_sequences("scenes", "scenes", names=["street"])
 write_masks([scene], "masks")
 small = {"steps": STEPS, "batch": 4, "input_size": (128, 224), "crop": True, "augment": {"scale": (0.9, 1.1)}}
 detectors = {v: Detector(train(TrainConfig(variant=v, **small), [scene[:30]], v, "masks", progress=False).model)
              for v in ("centernet", "spotnet")}""".replace("STEPS", STEPS),
-         """explorer = Explorer(scene, detectors, "masks", score=0.25)
+    """explorer = Explorer(scene, detectors, "masks", score=0.25)
 explorer.range.value = 30, 39
-explorer"""]
+explorer""",
+]
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     "The address of a notebook in a running JupyterLab."
     root = tmp_path_factory.mktemp("lab")
-    render_scenes(root / "scenes", [SceneConfig("street", frames=40, weather="cloudy", density=1.2)], progress=False)
+    render_scenes(
+        root / "scenes",
+        [SceneConfig("street", frames=40, weather="cloudy", density=1.2)],
+        progress=False,
+    )
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), root / "look.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), root / "look.ipynb"
+    )
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     token = secrets.token_hex(16)
-    folders = {f"JUPYTER_{n}_DIR": str(root / f".{n.lower()}") for n in ("CONFIG", "DATA", "RUNTIME")}
+    folders = {
+        f"JUPYTER_{n}_DIR": str(root / f".{n.lower()}") for n in ("CONFIG", "DATA", "RUNTIME")
+    }
     with (root / "lab.log").open("w") as log:
         server = subprocess.Popen(
-            [BIN / "jupyter-lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", f"--IdentityProvider.token={token}",
-             "--ServerApp.port_retries=0", "--ServerApp.allow_root=True", "--LabApp.news_url=",
-             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
-            cwd=root, env={**os.environ, **folders, "PATH": f"{BIN}:{os.environ['PATH']}", "TQDM_DISABLE": "1"},
-            stdout=log, stderr=log)
+            [
+                BIN / "jupyter-lab",
+                "--no-browser",
+                "--ip=127.0.0.1",
+                f"--port={port}",
+                f"--IdentityProvider.token={token}",
+                "--ServerApp.port_retries=0",
+                "--ServerApp.allow_root=True",
+                "--LabApp.news_url=",
+                "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            ],
+            cwd=root,
+            env={
+                **os.environ,
+                **folders,
+                "PATH": f"{BIN}:{os.environ['PATH']}",
+                "TQDM_DISABLE": "1",
+            },
+            stdout=log,
+            stderr=log,
+        )
         try:
             address = f"http://127.0.0.1:{port}"
             for _ in range(240):
@@ -89,11 +119,20 @@ def page(lab):
         page.on("console", lambda m: page.complaints.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: page.complaints.append(str(e)))
         own = lab.split("/lab")[0]
-        page.on("request", lambda r: page.strangers.append(r.url)
-                if not r.url.startswith((own, own.replace("http", "ws"), "blob:", "data:")) else None)
+        page.on(
+            "request",
+            lambda r: (
+                page.strangers.append(r.url)
+                if not r.url.startswith((own, own.replace("http", "ws"), "blob:", "data:"))
+                else None
+            ),
+        )
         page.goto(lab)
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
-        page.wait_for_function("document.querySelector('.jp-Notebook')?.textContent.includes('Explorer(scene')", timeout=60_000)
+        page.wait_for_function(
+            "document.querySelector('.jp-Notebook')?.textContent.includes('Explorer(scene')",
+            timeout=60_000,
+        )
         page.wait_for_timeout(1500)
         page.click("text=Run >> nth=0")
         page.click("text=Run All Cells >> nth=0")
@@ -105,7 +144,8 @@ def page(lab):
 
 def seen(page, which: int = 1) -> dict:
     "The shown picture (a number that follows its pixels), its words, and the list beside it."
-    return page.evaluate("""async (which) => {
+    return page.evaluate(
+        """async (which) => {
         const frame = [...document.querySelectorAll('.spotnet-canvas')].filter(c => c.offsetParent !== null)[which];
         const image = frame.querySelector('img');
         for (let tries = 0; ; tries++) {  // a picture that is replaced while it is decoded is no fault
@@ -120,7 +160,9 @@ def seen(page, which: int = 1) -> dict:
         for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + 7 * data[i + 1] + 13 * data[i + 2]) % 2147483647;
         const list = frame.closest('.widget-vbox').querySelector('.widget-html').innerText;
         return {pixels: sum, alt: image.alt, list, width: canvas.width};
-    }""", which)
+    }""",
+        which,
+    )
 
 
 def until(page, ready, which: int = 1, seconds: float = 30) -> dict:
@@ -134,7 +176,9 @@ def until(page, ready, which: int = 1, seconds: float = 30) -> dict:
 def keep(page, name: str) -> None:
     if PICTURES:
         Path(PICTURES).mkdir(parents=True, exist_ok=True)
-        page.locator(".jp-OutputArea-output:has(.spotnet-canvas)").first.screenshot(path=f"{PICTURES}/{name}.png")
+        page.locator(".jp-OutputArea-output:has(.spotnet-canvas)").first.screenshot(
+            path=f"{PICTURES}/{name}.png"
+        )
 
 
 def test_slider_moves_to_another_frame(page):
@@ -145,7 +189,11 @@ def test_slider_moves_to_another_frame(page):
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     after = until(page, lambda now: "frame 4:" in now["alt"] and "frame 4:" in now["list"])
-    assert "frame 4:" in after["alt"] and after["pixels"] != before["pixels"] and "frame 4:" in after["list"]
+    assert (
+        "frame 4:" in after["alt"]
+        and after["pixels"] != before["pixels"]
+        and "frame 4:" in after["list"]
+    )
     page.locator(".spotnet-canvas").nth(1).focus()  # and by the picture's own keys
     page.keyboard.press("End")
     assert "frame 40:" in until(page, lambda now: "frame 40:" in now["alt"])["alt"]
@@ -157,9 +205,17 @@ def test_counterfactual_changes_picture_and_lists(page):
     assert "gained" not in before["list"]
     page.click("button:text-is('off')")
     after = until(page, lambda now: "Gate off" in now["alt"] and "lost:" in now["list"])
-    assert after["pixels"] != before["pixels"] and "gained:" in after["list"] and "lost:" in after["list"]
-    assert int(re.search(r"(\d+) gained, (\d+) lost", after["alt"])[2]) == int(re.search(r"lost: (\d+)", after["list"])[1])
-    assert "no attention to change" in seen(page, 0)["alt"]  # the detector beside it has none, and says so
+    assert (
+        after["pixels"] != before["pixels"]
+        and "gained:" in after["list"]
+        and "lost:" in after["list"]
+    )
+    assert int(re.search(r"(\d+) gained, (\d+) lost", after["alt"])[2]) == int(
+        re.search(r"lost: (\d+)", after["list"])[1]
+    )
+    assert (
+        "no attention to change" in seen(page, 0)["alt"]
+    )  # the detector beside it has none, and says so
     keep(page, "counterfactual")
     page.click("button:text-is('own')")
     assert until(page, lambda now: "Gate" not in now["alt"])["pixels"] == before["pixels"]
@@ -178,7 +234,9 @@ def test_drawn_box_shuts_the_gate(page):
     after = until(page, lambda now: "1 painted" in now["alt"] and "lost:" in now["list"])
     assert "1 painted" in after["alt"] and after["pixels"] != before["pixels"]
     assert int(re.search(r"lost: (\d+)", after["list"])[1]) > 0  # all but the border is shut
-    corners = [int(page.get_by_label(name, exact=True).input_value()) for name in ("x0", "y0", "x1", "y1")]
+    corners = [
+        int(page.get_by_label(name, exact=True).input_value()) for name in ("x0", "y0", "x1", "y1")
+    ]
     assert corners == pytest.approx([24, 13, 456, 257], abs=2)
     keep(page, "painted")
     page.locator(".spotnet-canvas").nth(1).focus()
@@ -202,7 +260,9 @@ def test_click_probes_and_curves_lead_to_a_frame(page):
     assert "over 10 frames" in until(page, lambda now: "over 10 frames" in now["list"])["list"]
     box = strip.bounding_box()
     page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 20)
-    assert re.search(r"frame 3[4-7]:", until(page, lambda now: "frame 40:" not in now["alt"])["alt"])
+    assert re.search(
+        r"frame 3[4-7]:", until(page, lambda now: "frame 40:" not in now["alt"])["alt"]
+    )
 
 
 def test_nothing_complained_and_nobody_else_was_asked(page):
@@ -219,4 +279,6 @@ def test_controls_have_names(page):
         return controls.filter(e => !named(e)).map(e => e.outerHTML.slice(0, 200));
     }""")
     assert nameless == []
-    assert page.evaluate("[...document.querySelectorAll('.spotnet-canvas img[src]')].every(i => i.alt.length > 10)")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.spotnet-canvas img[src]')].every(i => i.alt.length > 10)"
+    )

@@ -1,4 +1,5 @@
 """What the chapters promise as a whole: they export to what is committed, and every cell passes."""
+
 import configparser
 import json
 import os
@@ -18,7 +19,10 @@ BIN = Path(sys.executable).parent
 
 def test_export_leaves_no_difference(tmp_path):
     copy = tmp_path / "project"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "data", "outputs", "__pycache__", "*.egg-info"))
+    for part in ("spotnet", "nbs"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "settings.ini", "setup.py", "README.md"):
+        shutil.copy(ROOT / name, copy)
     subprocess.run([BIN / "nbdev-export"], cwd=copy, check=True)
     modules = {p.relative_to(ROOT) for p in (ROOT / "spotnet").rglob("*.py")}
     for path in sorted(modules):
@@ -32,7 +36,11 @@ def test_export_leaves_no_difference(tmp_path):
 def test_every_cell_passes(path):
     environment = {**os.environ, "TQDM_DISABLE": "1"}
     run = subprocess.run(
-        [BIN / "nbdev-test", path, "--n-workers", "0"], cwd=ROOT, capture_output=True, text=True, env=environment
+        [BIN / "nbdev-test", path, "--n-workers", "0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
 
@@ -43,7 +51,9 @@ def test_saved_outputs_are_real_and_small(path):
     outputs = [o for c in cells for o in c["outputs"]]
     assert outputs, "was never executed"
     assert not [o for o in outputs if o["output_type"] == "error"]
-    assert "application/vnd.jupyter.widget-view+json" not in path.read_text(), "a widget, which is dead without its kernel"
+    assert "application/vnd.jupyter.widget-view+json" not in path.read_text(), (
+        "a widget, which is dead without its kernel"
+    )
     assert path.stat().st_size < 2_000_000
     counts = [c["execution_count"] for c in cells if c["execution_count"]]
     assert counts == sorted(counts), "cells were executed out of order"
@@ -60,4 +70,21 @@ def test_versions_are_equal():
 
 def test_package_stands_without_nbdev():
     for path in (ROOT / "spotnet").rglob("*.py"):
-        assert not re.search(r"^\s*(from|import) (nbdev|fastcore)", path.read_text(), re.M), path.name
+        assert not re.search(r"^\s*(from|import) (nbdev|fastcore)", path.read_text(), re.M), (
+            path.name
+        )
+
+
+def test_contents_list_every_chapter_in_order():
+    text = (ROOT / "nbs" / "README.md").read_text()
+    listed = re.findall(r"^- \[(.+?)\]\((.+?\.ipynb)\)(?:: (.+))?$", text, re.M)
+    chapters = [p for p in CHAPTERS if p.parent.name[0].isdigit()]
+    assert [ROOT / "nbs" / link for _, link, _ in listed] == chapters + EXPERIMENTS
+    for title, link, line in listed:
+        first = next(
+            "".join(c["source"])
+            for c in json.loads((ROOT / "nbs" / link).read_text())["cells"]
+            if c["cell_type"] == "markdown"
+        )
+        assert first.startswith(f"# {title}\n"), link
+        assert not line or f"> {line}" in first, link

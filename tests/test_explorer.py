@@ -1,4 +1,5 @@
 """Every control of the explorer, moved without a browser."""
+
 import asyncio
 
 import numpy as np
@@ -8,10 +9,9 @@ import torch
 from spotnet.explore.explorer import Explorer
 from spotnet.network.detector import Detector
 from spotnet.explore.maps import GATES, Gate
-from spotnet.masks.methods import write_masks
+from spotnet.masks import write_masks
 from spotnet.network.model import SpotNet, model_config
-from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes import SceneConfig, render_scenes
 from spotnet.data.frames import FolderFrames
 from spotnet.data.sequences import Sequence
 from spotnet.files import DataError
@@ -20,7 +20,9 @@ from spotnet.files import DataError
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explorer")
-    [scene] = render_scenes(folder / "scenes", [SceneConfig("street", frames=8, layout=3)], progress=False)
+    [scene] = render_scenes(
+        folder / "scenes", [SceneConfig("street", frames=8, layout=3)], progress=False
+    )
     write_masks([scene], folder / "masks", "boxes")
     return scene, folder / "masks"
 
@@ -44,7 +46,9 @@ def detectors():
 
 @pytest.fixture
 def explorer(scene, detectors):
-    return Explorer(scene[0], {n: detectors[n] for n in ("spotnet", "centernet")}, scene[1], score=0.05)
+    return Explorer(
+        scene[0], {n: detectors[n] for n in ("spotnet", "centernet")}, scene[1], score=0.05
+    )
 
 
 def shown(explorer, name="spotnet"):
@@ -54,15 +58,32 @@ def shown(explorer, name="spotnet"):
 
 # control, its new value, and what must change: the picture, the words, or both
 MOVES = [
-    *((lambda e, n=n: e.layers[n], 0.35, "picture")
-      for n in ("frame", "mask", "attention", "heatmap", "size", "objects", "detections", "errors")),
-    (lambda e: e.frame, 3, "both"), (lambda e: e.number, 5, "both"), (lambda e: e.score, 0.6, "both"),
-    (lambda e: e.zoom, 3.0, "picture"), (lambda e: e.colours, "magma", "both"), (lambda e: e.scale, "logit", "both"),
+    *(
+        (lambda e, n=n: e.layers[n], 0.35, "picture")
+        for n in (
+            "frame",
+            "mask",
+            "foreground",
+            "heatmap",
+            "size",
+            "objects",
+            "detections",
+            "errors",
+        )
+    ),
+    (lambda e: e.frame, 3, "both"),
+    (lambda e: e.number, 5, "both"),
+    (lambda e: e.score, 0.6, "both"),
+    (lambda e: e.zoom, 3.0, "picture"),
+    (lambda e: e.colours, "magma", "both"),
+    (lambda e: e.scale, "logit", "both"),
     *((lambda e: e.kind, kind, "both") for kind in GATES[1:]),
 ]
 
 
-@pytest.mark.parametrize(("control", "value", "what"), MOVES, ids=lambda v: v if isinstance(v, str) else None)
+@pytest.mark.parametrize(
+    ("control", "value", "what"), MOVES, ids=lambda v: v if isinstance(v, str) else None
+)
 def test_control(explorer, control, value, what):
     explorer.layers["errors"].value = 0.9
     before = shown(explorer)
@@ -73,7 +94,9 @@ def test_control(explorer, control, value, what):
     assert (after[1:] != before[1:]) == (what == "both")
 
 
-@pytest.mark.parametrize(("kind", "control", "value"), [("blurred", "blur", 60), ("thresholded", "threshold", 0.9)])
+@pytest.mark.parametrize(
+    ("kind", "control", "value"), [("blurred", "blur", 60), ("thresholded", "threshold", 0.9)]
+)
 def test_options_of_gates(explorer, kind, control, value):
     explorer.kind.value = kind
     before = shown(explorer)
@@ -90,7 +113,10 @@ def test_changes_layer(explorer):
 
 
 def test_detectors_side_by_side(explorer):
-    assert [p.children[0].label for p in explorer.panels.children] == ["street, spotnet", "street, centernet"]
+    assert [p.children[0].label for p in explorer.panels.children] == [
+        "street, spotnet",
+        "street, centernet",
+    ]
     explorer.detector.value = ("centernet",)
     assert [p.children[0].label for p in explorer.panels.children] == ["street, centernet"]
 
@@ -105,7 +131,9 @@ def test_painting_by_numbers_mouse_and_back(explorer):
     for control, value in zip(explorer.corners, (10, 20, 200, 150)):
         control.value = value
     explorer.paint_button.click()
-    assert explorer.view.gate.painted == (((10, 20, 200, 150), 0.0),) and shown(explorer)[0] != own[0]
+    assert (
+        explorer.view.gate.painted == (((10, 20, 200, 150), 0.0),) and shown(explorer)[0] != own[0]
+    )
     explorer.strength.value = 1.5
     explorer.canvases["spotnet"]._handle_custom_msg({"event": "box", "box": [0.5, 0.5, 1, 1]}, [])
     assert explorer.view.gate.painted[1] == ((240, 135, 480, 270), 1.5)
@@ -136,7 +164,14 @@ def test_zoom_and_mouse_agree(explorer):
 
 
 def test_keys(explorer):
-    for key, frame in (("ArrowRight", 1), ("PageDown", 7), ("ArrowLeft", 6), ("Home", 0), ("End", 7), ("PageUp", 0)):
+    for key, frame in (
+        ("ArrowRight", 1),
+        ("PageDown", 7),
+        ("ArrowLeft", 6),
+        ("Home", 0),
+        ("End", 7),
+        ("PageUp", 0),
+    ):
         explorer._on_picture({"event": "key", "key": key})
         assert explorer.frame.value == frame
     for key, zoom in (("+", 1.25), ("-", 1.0)):
@@ -172,16 +207,28 @@ def test_analysis_progress_cancel_and_curves(explorer):
             await asyncio.sleep(0.001)
         explorer.cancel_button.click()
         await asyncio.sleep(0.05)
-        assert explorer.progress.value.startswith("stopped after") and 3 <= explorer.bar.value < explorer.bar.max == 12
+        assert (
+            explorer.progress.value.startswith("stopped after")
+            and 3 <= explorer.bar.value < explorer.bar.max == 12
+        )
         assert len(explorer.view.timelines["spotnet"]) >= 3  # what was found stays
         explorer.analyse_button.click()
         await explorer._task
-        assert explorer.progress.value == "12 analysed" and explorer.strip.value and "AP" in explorer.strip.alt
+        assert (
+            explorer.progress.value == "12 analysed"
+            and explorer.strip.value
+            and "AP" in explorer.strip.alt
+        )
         explorer.kind.value = "off"  # and the range is asked again by itself
         await explorer._task
         assert "with gate off" in explorer.captions["spotnet"].value
         left, right, first, last = explorer._span
-        explorer._on_strip({"event": "click", "point": [left + (2.5 - first + 0.4) / (last - first) * (right - left), 0.3]})
+        explorer._on_strip(
+            {
+                "event": "click",
+                "point": [left + (2.5 - first + 0.4) / (last - first) * (right - left), 0.3],
+            }
+        )
         assert explorer.number.value == 3
         explorer._on_strip({"event": "key", "key": "End"})
         assert explorer.number.value == 8

@@ -1,4 +1,5 @@
 """Arrays measured on the reference implementation; see tests/parity/README.md."""
+
 import json
 import re
 from dataclasses import replace
@@ -13,7 +14,11 @@ from spotnet.network.losses import Criterion, center_l1_loss, focal_loss, segmen
 from spotnet.masks.methods import _farneback_mask, cut_with_boxes, foreground_masks
 from spotnet.network.model import Prediction, SpotNet, model_config
 from spotnet.network.weights import (
-    CheckpointError, _our_name, convert_reference, read_weights, transfer,
+    CheckpointError,
+    _our_name,
+    convert_reference,
+    read_weights,
+    transfer,
 )
 from spotnet.network.geometry import MEAN, REFERENCE, STD, Geometry, normalise
 from spotnet.training.samples import AugmentConfig, colour_matrix
@@ -52,8 +57,15 @@ def test_network(tiny, case, stack):
     with torch.no_grad():
         features = tiny.features(tensor(expected[f"{case}_input"]).flip(1))  # stored as BGR
         answer = tiny.read(features[stack], stack)
-    for ours, theirs in (("heatmap", "hm"), ("size", "wh"), ("offset", "reg"), ("foreground", "seg")):
-        difference = (getattr(answer, ours) - tensor(expected[f"{case}_stack{stack}_{theirs}"])).abs().max()
+    for ours, theirs in (
+        ("heatmap", "hm"),
+        ("size", "wh"),
+        ("offset", "reg"),
+        ("foreground", "seg"),
+    ):
+        difference = (
+            (getattr(answer, ours) - tensor(expected[f"{case}_stack{stack}_{theirs}"])).abs().max()
+        )
         assert difference < 2e-5, ours
 
 
@@ -65,7 +77,9 @@ def test_network_without_attention(tiny, stack):
     with torch.no_grad():
         answer = tiny.read(tiny.features(images)[stack], stack, torch.ones(1, 1, 16, 16))
     for ours, theirs in (("heatmap", "hm"), ("size", "wh"), ("offset", "reg")):
-        assert (getattr(answer, ours) - tensor(expected[f"c_noattention_stack{stack}_{theirs}"])).abs().max() < 2e-5, ours
+        assert (
+            getattr(answer, ours) - tensor(expected[f"c_noattention_stack{stack}_{theirs}"])
+        ).abs().max() < 2e-5, ours
 
 
 def reference_state(dims, modules, stem, feature, classes, stacks, foreground=True):
@@ -78,7 +92,12 @@ def reference_state(dims, modules, stem, feature, classes, stacks, foreground=Tr
             state[f"{name}.bias"] = torch.randn(outputs) * 0.05
 
     def norm(name, n):
-        state.update({f"{name}.{k}": torch.rand(n) for k in ("weight", "bias", "running_mean", "running_var")})
+        state.update(
+            {
+                f"{name}.{k}": torch.rand(n)
+                for k in ("weight", "bias", "running_mean", "running_var")
+            }
+        )
         state[f"{name}.num_batches_tracked"] = torch.tensor(7)
 
     def block(name, inputs, outputs, stride=1):
@@ -124,8 +143,12 @@ def reference_state(dims, modules, stem, feature, classes, stacks, foreground=Tr
 def test_full_network_has_the_published_entries():
     shapes = json.loads((ARRAYS / "hourglass_full_state_dict_shapes.json").read_text())
     with torch.device("meta"):
-        written = reference_state((256, 256, 384, 384, 384, 512), (2, 2, 2, 2, 2, 4), 128, 256, 1, 2)
-    assert {k: list(v.shape) for k, v in written.items()} == {k: s for k, s in shapes.items() if not k.startswith("SqEx")}
+        written = reference_state(
+            (256, 256, 384, 384, 384, 512), (2, 2, 2, 2, 2, 4), 128, 256, 1, 2
+        )
+    assert {k: list(v.shape) for k, v in written.items()} == {
+        k: s for k, s in shapes.items() if not k.startswith("SqEx")
+    }
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     assert sum(int(np.prod(s)) for k, s in shapes.items() if not k.endswith(buffers)) == 193_612_700
     with torch.device("meta"):
@@ -135,21 +158,50 @@ def test_full_network_has_the_published_entries():
     assert all(state[k].shape == own[k].shape for k in own)
 
 
-@pytest.mark.parametrize("size", [
-    {"dims": (24, 40), "modules": (1, 2), "stem": 8, "feature": 12, "classes": 4, "stacks": 1},
-    {"dims": (16, 24, 24, 40), "modules": (2, 1, 1, 3), "stem": 12, "feature": 20, "classes": 3, "stacks": 3},
-    {"dims": (16, 16, 32), "modules": (1, 1, 1), "stem": 8, "feature": 16, "classes": 80, "stacks": 2, "foreground": False},
-], ids=lambda s: f"depth{len(s['dims']) - 1}")
+@pytest.mark.parametrize(
+    "size",
+    [
+        {"dims": (24, 40), "modules": (1, 2), "stem": 8, "feature": 12, "classes": 4, "stacks": 1},
+        {
+            "dims": (16, 24, 24, 40),
+            "modules": (2, 1, 1, 3),
+            "stem": 12,
+            "feature": 20,
+            "classes": 3,
+            "stacks": 3,
+        },
+        {
+            "dims": (16, 16, 32),
+            "modules": (1, 1, 1),
+            "stem": 8,
+            "feature": 16,
+            "classes": 80,
+            "stacks": 2,
+            "foreground": False,
+        },
+    ],
+    ids=lambda s: f"depth{len(s['dims']) - 1}",
+)
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_any_size_converts_and_runs(size, wrapped, tmp_path):
     "The importer knows a network by its shapes alone: plain, or as a training run saved it."
     state = reference_state(**size)
     if wrapped:
-        state = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}, "optimizer": {"state": {}}}
+        state = {
+            "epoch": 3,
+            "state_dict": {f"module.{k}": v for k, v in state.items()},
+            "optimizer": {"state": {}},
+        }
     torch.save(state, tmp_path / "reference.pth")
     config, ours = read_weights(tmp_path / "reference.pth")
-    assert (config.dims, config.modules, config.stem_dim, config.feature_dim, config.classes, config.stacks) == tuple(
-        size[k] for k in ("dims", "modules", "stem", "feature", "classes", "stacks"))
+    assert (
+        config.dims,
+        config.modules,
+        config.stem_dim,
+        config.feature_dim,
+        config.classes,
+        config.stacks,
+    ) == tuple(size[k] for k in ("dims", "modules", "stem", "feature", "classes", "stacks"))
     assert config.segmentation == size.get("foreground", True)
     model = SpotNet(config)
     model.load_state_dict(ours)
@@ -162,9 +214,14 @@ def test_any_size_converts_and_runs(size, wrapped, tmp_path):
 
 def test_what_does_not_fit_is_named():
     state = reference_state((16, 24), (1, 1), 8, 12, 1, 1)
-    for change, named in (({"fpn.weight": torch.zeros(1)}, "fpn.weight"),
-                          ({"kps.0.up1.0.conv1.weight": torch.zeros(2, 2, 3, 3)}, "hourglasses.0.skip.0.conv1.weight"),
-                          ({"best": 0.7}, "best")):
+    for change, named in (
+        ({"fpn.weight": torch.zeros(1)}, "fpn.weight"),
+        (
+            {"kps.0.up1.0.conv1.weight": torch.zeros(2, 2, 3, 3)},
+            "hourglasses.0.skip.0.conv1.weight",
+        ),
+        ({"best": 0.7}, "best"),
+    ):
         with pytest.raises(CheckpointError, match=re.escape(named)):
             convert_reference({**state, **change})
 
@@ -181,7 +238,10 @@ def test_windows_and_padding():
     for side, border in expected["border_128"]:
         assert AugmentConfig().centre_range(side) == (border, side - border)
     for side, padded in expected["pad127"]:
-        assert Geometry.fit((side, side), divisor=128, conventions=REFERENCE).size == (padded, padded)
+        assert Geometry.fit((side, side), divisor=128, conventions=REFERENCE).size == (
+            padded,
+            padded,
+        )
 
 
 TARGETS = sorted({k.split("/")[0] for k in np.load(ARRAYS / "targets.npz").files})
@@ -192,12 +252,20 @@ def test_targets(case):
     stored = {k.split("/")[1]: v for k, v in arrays("targets").items() if k.startswith(case + "/")}
     size, width = tuple(stored["input_hw"].tolist()), int(stored["image_hw"][1])
     scale = size[1] / stored["s"][0]
-    geometry = Geometry.view(stored["c"], scale, size, width if stored["flipped"] else None, REFERENCE)
+    geometry = Geometry.view(
+        stored["c"], scale, size, width if stored["flipped"] else None, REFERENCE
+    )
     straight = Geometry.view(stored["c"], scale, size, None, REFERENCE)
     assert np.allclose(straight.pixels, stored["trans_input"], atol=1e-9)
     boxes = stored["boxes_xywh"].astype(np.float32)
     boxes[:, 2:] += boxes[:, :2]
-    found = encode_targets(geometry.boxes(boxes), stored["cls"], size, int(stored["num_classes"]), conventions=REFERENCE)
+    found = encode_targets(
+        geometry.boxes(boxes),
+        stored["cls"],
+        size,
+        int(stored["num_classes"]),
+        conventions=REFERENCE,
+    )
     assert found.kept.tolist() == np.flatnonzero(stored["reg_mask"]).tolist()
     assert np.array_equal(found.index, stored["ind"][found.kept])
     assert np.abs(found.heatmap - stored["hm"]).max() < 1e-6
@@ -208,16 +276,28 @@ def test_targets(case):
 @pytest.mark.parametrize("case", ["val_fix", "val_keep", "train_noaug", "train_coloraug"])
 def test_samples(case):
     stored = arrays("warp_and_color")
-    image, expected = np.ascontiguousarray(stored["image_bgr_u8"][..., ::-1]), stored[f"{case}_input"][::-1]
+    image, expected = (
+        np.ascontiguousarray(stored["image_bgr_u8"][..., ::-1]),
+        stored[f"{case}_input"][::-1],
+    )
     size = expected.shape[1:]
     if case.startswith("val"):
-        geometry = Geometry.fit(image.shape[:2], size if case == "val_fix" else None, 32, conventions=REFERENCE)
+        geometry = Geometry.fit(
+            image.shape[:2], size if case == "val_fix" else None, 32, conventions=REFERENCE
+        )
     else:
-        geometry = Geometry.view(stored[f"{case}_c"], size[1] / stored[f"{case}_s"][0], size,
-                                 160 if case == "train_noaug" else None, REFERENCE)
+        geometry = Geometry.view(
+            stored[f"{case}_c"],
+            size[1] / stored[f"{case}_s"][0],
+            size,
+            160 if case == "train_noaug" else None,
+            REFERENCE,
+        )
     assert geometry.size == size
     # two grey levels: what versions of OpenCV differ by among themselves
-    assert np.abs(geometry.warp(stored["seg_u8"]) / 255 - stored[f"{case}_seg"][0]).max() <= 2.01 / 255
+    assert (
+        np.abs(geometry.warp(stored["seg_u8"]) / 255 - stored[f"{case}_seg"][0]).max() <= 2.01 / 255
+    )
     warped = geometry.warp(image)
     if case != "train_coloraug":
         assert np.abs(normalise(warped, MEAN, STD) - expected).max() <= 2.01 / 255 / min(STD)
@@ -230,8 +310,13 @@ def test_samples(case):
 def test_colour():
     stored = arrays("warp_and_color")
     image = stored["color_in"][..., ::-1].astype(np.float64)
-    changes = [(name.rstrip("_"), factor) for name, factor in zip(stored["color_order"].tolist(), stored["color_alphas"])]
-    change = colour_matrix(float((image @ [0.299, 0.587, 0.114]).mean()), changes, stored["color_lighting_alpha"])
+    changes = [
+        (name.rstrip("_"), factor)
+        for name, factor in zip(stored["color_order"].tolist(), stored["color_alphas"])
+    ]
+    change = colour_matrix(
+        float((image @ [0.299, 0.587, 0.114]).mean()), changes, stored["color_lighting_alpha"]
+    )
     found = image @ change[:, :3].T + change[:, 3]
     assert np.abs(found - stored["color_out"][..., ::-1]).max() < 1e-5
 
@@ -243,13 +328,20 @@ def test_focal_loss(case):
     loss = focal_loss(logits, tensor(expected[f"{case}/gt"]))
     loss.backward()
     assert loss.item() == pytest.approx(float(expected[f"{case}/loss"]), rel=1e-5)
-    assert torch.allclose(logits.grad, tensor(expected[f"{case}/grad_logits"]), atol=1e-6, rtol=1e-4)
+    assert torch.allclose(
+        logits.grad, tensor(expected[f"{case}/grad_logits"]), atol=1e-6, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("case", ["some", "none", "all"])
-@pytest.mark.parametrize(("form", "name"), [("l1", "l1"), ("smooth", "sl1"), ("relative", "norml1")])
+@pytest.mark.parametrize(
+    ("form", "name"), [("l1", "l1"), ("smooth", "sl1"), ("relative", "norml1")]
+)
 def test_center_l1_loss(case, form, name):
-    stored = {k: tensor(arrays("losses")[f"reg_{case}/{k}"]) for k in ("output", "ind", "mask", "target", f"{name}_grad")}
+    stored = {
+        k: tensor(arrays("losses")[f"reg_{case}/{k}"])
+        for k in ("output", "ind", "mask", "target", f"{name}_grad")
+    }
     output = stored["output"].requires_grad_()
     loss = center_l1_loss(output, stored["ind"], stored["mask"].bool(), stored["target"], form)
     loss.backward()
@@ -266,7 +358,10 @@ def test_segmentation_loss():
     assert torch.allclose(logits.grad, tensor(expected["seg/grad"]), atol=1e-8, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("mode", "dtype"), [("train", torch.float32), ("eval", torch.float32), ("train_f64", torch.float64)])
+@pytest.mark.parametrize(
+    ("mode", "dtype"),
+    [("train", torch.float32), ("eval", torch.float32), ("train_f64", torch.float64)],
+)
 def test_one_training_step(mode, dtype):
     """Losses, the gradient of every parameter, and what batch norm remembers, on one batch through both stacks.
 
@@ -280,33 +375,56 @@ def test_one_training_step(mode, dtype):
     for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.train(mode != "eval")
-    batch = {"heatmap": tensor(stored["batch_hm"]), "index": tensor(stored["batch_ind"]),
-             "valid": tensor(stored["batch_reg_mask"]).bool(), "size": tensor(stored["batch_wh"]),
-             "offset": tensor(stored["batch_reg"]), "foreground": tensor(stored["batch_seg_u8"]) / 255}
+    batch = {
+        "heatmap": tensor(stored["batch_hm"]),
+        "index": tensor(stored["batch_ind"]),
+        "valid": tensor(stored["batch_reg_mask"]).bool(),
+        "size": tensor(stored["batch_wh"]),
+        "offset": tensor(stored["batch_reg"]),
+        "foreground": tensor(stored["batch_seg_u8"]) / 255,
+    }
     total, parts = Criterion()(model(images), batch)
     total.backward()
-    for name, value in {"": total, "hm_": parts["heatmap"], "wh_": parts["size"], "off_": parts["offset"],
-                        "seg_": parts["foreground"]}.items():
+    for name, value in {
+        "": total,
+        "hm_": parts["heatmap"],
+        "wh_": parts["size"],
+        "off_": parts["offset"],
+        "seg_": parts["foreground"],
+    }.items():
         assert value.item() == pytest.approx(float(stored[f"{mode}_{name}loss"]), rel=1e-5)
     own = {name: p.grad.norm().item() for name, p in model.named_parameters()}
-    expected = dict(zip(stored[f"{mode}_param_gradnorm_names"].tolist(), stored[f"{mode}_param_gradnorm"]))
+    expected = dict(
+        zip(stored[f"{mode}_param_gradnorm_names"].tolist(), stored[f"{mode}_param_gradnorm"])
+    )
     expected = {_our_name(name): value for name, value in expected.items() if not np.isnan(value)}
     assert own.keys() == expected.keys()
     for name, value in expected.items():
         assert own[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
     for buffer in ("running_mean", "running_var") if mode != "eval" else ():
-        assert np.allclose(model.stem[0][1].get_buffer(buffer), stored[f"{mode}_after_pre.0.bn.{buffer}"], rtol=1e-5)
+        assert np.allclose(
+            model.stem[0][1].get_buffer(buffer),
+            stored[f"{mode}_after_pre.0.bn.{buffer}"],
+            rtol=1e-5,
+        )
 
 
 def detections(case, offset="reg"):
     stored = {k.split("/")[1]: v for k, v in arrays("decode").items() if k.startswith(case + "/")}
-    maps = Prediction(torch.logit(tensor(stored["hm"]).double()), tensor(stored["wh"]), tensor(stored["reg"]), None)
+    maps = Prediction(
+        torch.logit(tensor(stored["hm"]).double()),
+        tensor(stored["wh"]),
+        tensor(stored["reg"]),
+        None,
+    )
     if offset is None:
         maps = maps._replace(offset=torch.full_like(maps.offset, 0.5))
     return stored, decode(maps, int(stored["K"]))
 
 
-@pytest.mark.parametrize("case", ["random_1cls", "random_4cls", "random_K20", "sparse_lt_K", "plateau"])
+@pytest.mark.parametrize(
+    "case", ["random_1cls", "random_4cls", "random_K20", "sparse_lt_K", "plateau"]
+)
 def test_decode(case):
     stored, found = detections(case)
     expected = tensor(stored["dets"])
@@ -321,28 +439,45 @@ def test_decode(case):
         column, row = stored["topk_ind"] % w, stored["topk_ind"] // w
         peak = _highest_of_nine(tensor(stored["hm"])) == tensor(stored["hm"])
         assert int((peak & (tensor(stored["hm"]) > 0)).sum()) == stored["num_peaks"].item()
-        assert peak[0, 0, row[0], column[0]].all() and len({tuple(r) for r in found[0].tolist()}) == int(stored["K"])
+        assert peak[0, 0, row[0], column[0]].all() and len(
+            {tuple(r) for r in found[0].tolist()}
+        ) == int(stored["K"])
 
 
 @pytest.mark.parametrize("case", ["process_plain", "process_flip"])
 def test_decode_from_logits(case):
-    stored = {k.split("/")[1]: tensor(v) for k, v in arrays("decode").items() if k.startswith(case + "/")}
+    stored = {
+        k.split("/")[1]: tensor(v) for k, v in arrays("decode").items() if k.startswith(case + "/")
+    }
     maps = Prediction(stored["hm_logits"], stored["wh"], stored["reg"], None)
     found = decode(merge_mirrored(maps) if case == "process_flip" else maps)
     assert torch.allclose(found[..., 4], stored["dets"][..., 4], atol=1e-6, rtol=0)
-    assert torch.equal(found[..., 5], stored["dets"][..., 5]) and (found - stored["dets"]).abs().max() < 1e-5
+    assert (
+        torch.equal(found[..., 5], stored["dets"][..., 5])
+        and (found - stored["dets"]).abs().max() < 1e-5
+    )
 
 
-POSTPROCESS = sorted({k.split("/")[0] for k in np.load(ARRAYS / "postprocess.npz").files if k.startswith(("keep", "fix"))})
+POSTPROCESS = sorted(
+    {
+        k.split("/")[0]
+        for k in np.load(ARRAYS / "postprocess.npz").files
+        if k.startswith(("keep", "fix"))
+    }
+)
 
 
 @pytest.mark.parametrize("case", POSTPROCESS)
 def test_boxes_return_to_the_image(case):
-    stored = {k.split("/")[1]: v for k, v in arrays("postprocess").items() if k.startswith(case + "/")}
+    stored = {
+        k.split("/")[1]: v for k, v in arrays("postprocess").items() if k.startswith(case + "/")
+    }
     mode, shape, zoom = case.split("_")
     shape, zoom = tuple(int(n) for n in shape.split("x")), float(zoom.removeprefix("scale"))
     size = tuple(stored["input_hw"].tolist())
-    geometry = Geometry.fit(shape, size if mode == "fix" else None, 128, zoom, REFERENCE, testing=True)
+    geometry = Geometry.fit(
+        shape, size if mode == "fix" else None, 128, zoom, REFERENCE, testing=True
+    )
     assert geometry.size == size
     rows = stored["dets_out_grid"][0]
     boxes = geometry.back(rows[:, :4] * 4)
@@ -366,7 +501,9 @@ def test_image_before_the_network(mode, size, zoom):
 
 def test_the_best_of_all_classes_are_kept():
     stored = arrays("postprocess")
-    rows = np.concatenate([np.pad(stored[f"merge/in_cls{c}"], ((0, 0), (0, 1)), constant_values=c) for c in range(4)])
+    rows = np.concatenate(
+        [np.pad(stored[f"merge/in_cls{c}"], ((0, 0), (0, 1)), constant_values=c) for c in range(4)]
+    )
     best = rows[np.argsort(-rows[:, 4])][:100]
     for c in range(4):
         found, expected = best[best[:, 5] == c][:, :5], stored[f"merge/out_cls{c}"]
@@ -376,7 +513,9 @@ def test_the_best_of_all_classes_are_kept():
 def flow_pair(stored, first, second):
     frames = [np.ascontiguousarray(stored[name][..., ::-1]) for name in (first, second)]
     boxes = stored["boxes_xyxy"]
-    return Sequence("pair", ArrayFrames(frames), [Objects(boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)])] * 2)
+    return Sequence(
+        "pair", ArrayFrames(frames), [Objects(boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)])] * 2
+    )
 
 
 @pytest.mark.parametrize("chain", ["png", "jpeg"])
@@ -409,5 +548,6 @@ def test_pawcs_masks_are_cut_with_boxes(image):
     # the recipe loses a box that starts left of the image, because its slice wraps around; ours is cut at the border
     boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(1) & (boxes[:, :2] >= 0).all(1)]
     frame = Sequence("frame", ArrayFrames([np.zeros((540, 960, 3), np.uint8)]), [Objects(boxes)])
-    assert np.array_equal(next(cut_with_boxes(frame, [stored["raw_mask"]])), stored[f"img0000{image}_out"])
-
+    assert np.array_equal(
+        next(cut_with_boxes(frame, [stored["raw_mask"]])), stored[f"img0000{image}_out"]
+    )

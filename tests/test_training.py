@@ -1,4 +1,5 @@
 """Training that is killed, spread over processes, or runs out of disk: what a notebook cannot say."""
+
 import json
 import os
 import random
@@ -13,11 +14,10 @@ import pandas as pd
 import pytest
 import torch
 
-from spotnet.masks.methods import write_masks
+from spotnet.masks import write_masks
 from spotnet.network.weights import load_checkpoint
 from spotnet.training.recipes import TrainConfig
-from spotnet.scenes.render import render_scenes
-from spotnet.scenes.vehicles import SceneConfig
+from spotnet.scenes import SceneConfig, render_scenes
 
 # argv: folder of the scene, run folder, TrainConfig as JSON, other options of train as JSON
 SCRIPT = """
@@ -32,27 +32,63 @@ action, start = (launch, (options.pop("launch"),)) if "launch" in options else (
 action(*start, TrainConfig.from_dict(config), [street.between(1, 10)], out, masks=root / "masks",
        validation=[street.between(11, 13)], progress=False, **options)
 """
-CONFIG = {"batch": 4, "steps": 9, "input_size": (64, 96), "crop": True, "validate_every": 2, "learning_rate": 1e-3, "iou": 0.3}
-SAME = ["epoch", "step", "loss", "heatmap", "size", "offset", "foreground", "gradient_norm", "learning_rate"]
+CONFIG = {
+    "batch": 4,
+    "steps": 9,
+    "input_size": (64, 96),
+    "crop": True,
+    "validate_every": 2,
+    "learning_rate": 1e-3,
+    "iou": 0.3,
+}
+SAME = [
+    "epoch",
+    "step",
+    "loss",
+    "heatmap",
+    "size",
+    "offset",
+    "foreground",
+    "gradient_norm",
+    "learning_rate",
+]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory):
     folder = tmp_path_factory.mktemp("street")
-    write_masks(render_scenes(folder / "scenes", [SceneConfig("street", frames=13, layout=3)], progress=False),
-                folder / "masks", "boxes")
+    write_masks(
+        render_scenes(
+            folder / "scenes", [SceneConfig("street", frames=13, layout=3)], progress=False
+        ),
+        folder / "masks",
+        "boxes",
+    )
     (folder / "script.py").write_text(SCRIPT)
     return folder
 
 
 def command(street, out, changes=(), **options):
-    return [street / "script.py", street, out, json.dumps({**CONFIG, **dict(changes)}), json.dumps(options)]
+    return [
+        street / "script.py",
+        street,
+        out,
+        json.dumps({**CONFIG, **dict(changes)}),
+        json.dumps(options),
+    ]
 
 
-def run(street, out, changes=(), start=(sys.executable,), environment=ENVIRONMENT, code=0, **options):
-    done = subprocess.run([*start, *command(street, out, changes, **options)], capture_output=True, text=True, env=environment,
-                          timeout=120)
+def run(
+    street, out, changes=(), start=(sys.executable,), environment=ENVIRONMENT, code=0, **options
+):
+    done = subprocess.run(
+        [*start, *command(street, out, changes, **options)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -68,10 +104,17 @@ def test_killed_at_five_random_steps_and_resumed(street, tmp_path):
     places = sorted(chance.sample(range(1, 30), 5))
     out = tmp_path / "killed"
     for place in places:
-        process = subprocess.Popen([sys.executable, *command(street, out, changes, resume=True)], start_new_session=True,
-                                   env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, *command(street, out, changes, resume=True)],
+            start_new_session=True,
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
         steps = out / "steps.jsonl"
-        while process.poll() is None and (not steps.exists() or len(steps.read_text().splitlines()) < place):
+        while process.poll() is None and (
+            not steps.exists() or len(steps.read_text().splitlines()) < place
+        ):
             time.sleep(0.002)
         time.sleep(chance.random() * 0.05)  # also while a checkpoint is written
         assert process.poll() is None, (places, process.stderr.read())
@@ -93,8 +136,17 @@ def free_port():
 
 
 def torchrun():
-    return [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port",
-            free_port()]
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-addr",
+        "127.0.0.1",
+        "--master-port",
+        free_port(),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -109,15 +161,26 @@ def test_two_processes_equal_one_that_accumulates(street, one_process, tmp_path,
     environment = {**ENVIRONMENT, "GLOO_SOCKET_IFNAME": "lo"}
     changes = {"metric": "loss"}
     if way == "torchrun":
-        run(street, tmp_path / "run", changes, torchrun(), {**environment, "ACCELERATE_USE_CPU": "1"}, processes=2)
+        run(
+            street,
+            tmp_path / "run",
+            changes,
+            torchrun(),
+            {**environment, "ACCELERATE_USE_CPU": "1"},
+            processes=2,
+        )
     else:
         run(street, tmp_path / "run", changes, environment=environment, launch=2)
-    one, two = (pd.read_json(out / "steps.jsonl", lines=True) for out in (one_process, tmp_path / "run"))
+    one, two = (
+        pd.read_json(out / "steps.jsonl", lines=True) for out in (one_process, tmp_path / "run")
+    )
     np.testing.assert_allclose(two[SAME], one[SAME], rtol=2e-3)
     one, two = (pd.read_csv(out / "history.csv") for out in (one_process, tmp_path / "run"))
     np.testing.assert_allclose(two[SAME], one[SAME], rtol=2e-3)
     state = json.loads((tmp_path / "run" / "checkpoint" / "last" / "state.json").read_text())
-    assert state["processes"] == 2 and {"random_0.pt", "random_1.pt"} < set(os.listdir(tmp_path / "run" / "checkpoint" / "last"))
+    assert state["processes"] == 2 and {"random_0.pt", "random_1.pt"} < set(
+        os.listdir(tmp_path / "run" / "checkpoint" / "last")
+    )
 
 
 def test_validation_in_two_processes_sees_every_frame_once(street, one_process, tmp_path):
@@ -127,12 +190,13 @@ from dataclasses import replace
 from pathlib import Path
 from spotnet.network.weights import load_checkpoint
 from spotnet.data.readers import load_sequences
-from spotnet.training.loop import _accelerator, validate
+from spotnet.training.devices import start_accelerator
+from spotnet.training.validation import validate
 from spotnet.training.recipes import TrainConfig
 root, checkpoint, config = Path(sys.argv[1]), sys.argv[2], TrainConfig.from_dict(json.loads(sys.argv[3]))
 [street] = load_sequences("scenes", root / "scenes")
 sequences = [replace(street.between(a, b), name=f"part {a}") for a, b in ((11, 13), (3, 3), (1, 8))]
-accelerator = _accelerator(config, None, (), Path("."))
+accelerator = start_accelerator(config, None, (), Path("."))
 model = load_checkpoint(checkpoint)
 torch.nn.init.constant_(model.heads[-1]["size"][-1].bias, 8.0)  # boxes of about 32 pixels, so that some meet a vehicle
 if not accelerator.is_main_process:  # as after steps on other images: what counts is the first process's statistics
@@ -144,18 +208,28 @@ accelerator.print("metrics", json.dumps(metrics))
     said = []
     for first in (11, 3, 1):
         (street / "masks" / f"part {first}").symlink_to(street / "masks" / "street")
-    for start, environment in (([sys.executable], ENVIRONMENT),
-                               (torchrun(), {**ENVIRONMENT, "ACCELERATE_USE_CPU": "1", "GLOO_SOCKET_IFNAME": "lo"})):
+    for start, environment in (
+        ([sys.executable], ENVIRONMENT),
+        (torchrun(), {**ENVIRONMENT, "ACCELERATE_USE_CPU": "1", "GLOO_SOCKET_IFNAME": "lo"}),
+    ):
         settings = json.dumps({**CONFIG, "metric": "loss", "iou": 0.02})
-        done = subprocess.run([*start, tmp_path / "script.py", street, one_process / "checkpoint" / "last", settings],
-                              capture_output=True, text=True, env=environment)
-        [line] = [x for x in done.stdout.splitlines() if x.startswith("metrics")] or [done.stdout + done.stderr]
+        done = subprocess.run(
+            [*start, tmp_path / "script.py", street, one_process / "checkpoint" / "last", settings],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        [line] = [x for x in done.stdout.splitlines() if x.startswith("metrics")] or [
+            done.stdout + done.stderr
+        ]
         said.append(json.loads(line.removeprefix("metrics ")))
     assert said[0]["AP"] > 0 and said[1] == pytest.approx(said[0], rel=1e-5)
 
 
 def test_processes_that_do_not_know_of_each_other_are_refused(street, tmp_path):
-    environment = {k: v for k, v in ENVIRONMENT.items() if k != "ACCELERATE_USE_CPU"} | {"CUDA_VISIBLE_DEVICES": ""}
+    environment = {k: v for k, v in ENVIRONMENT.items() if k != "ACCELERATE_USE_CPU"} | {
+        "CUDA_VISIBLE_DEVICES": ""
+    }
     said = run(street, tmp_path / "run", (), torchrun(), environment, code=1)
     assert "each would train a network of its own" in said and "ACCELERATE_USE_CPU=1" in said
     assert not (tmp_path / "run").exists()
@@ -166,12 +240,29 @@ def test_full_disk_leaves_the_earlier_checkpoint(street, tmp_path):
     run(street, out, {"steps": 2})
     before = {p.name: p.read_bytes() for p in (out / "checkpoint" / "last").iterdir()}
     small = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
-    (tmp_path / "script.py").write_text("import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" + small + SCRIPT)
-    done = subprocess.run([sys.executable, tmp_path / "script.py", *command(street, out, {"steps": 2}, overwrite=True)[1:]],
-                          capture_output=True, text=True, env=ENVIRONMENT)
-    assert done.returncode == 1 and "could not be written" in done.stderr and "untouched" in done.stderr, done.stderr
+    (tmp_path / "script.py").write_text(
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" + small + SCRIPT
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            tmp_path / "script.py",
+            *command(street, out, {"steps": 2}, overwrite=True)[1:],
+        ],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    assert (
+        done.returncode == 1
+        and "could not be written" in done.stderr
+        and "untouched" in done.stderr
+    ), done.stderr
     assert {p.name: p.read_bytes() for p in (out / "checkpoint" / "last").iterdir()} == before
-    assert {p.name for p in (out / "checkpoint").iterdir()} == {"best", "last"}  # nothing half-written beside it
+    assert {p.name for p in (out / "checkpoint").iterdir()} == {
+        "best",
+        "last",
+    }  # nothing half-written beside it
 
 
 def test_tensorboard(street, tmp_path):

@@ -1,8 +1,11 @@
 """Grids of notebooks: run, watched, collected."""
-from .grids import Grid, GridError, sbatch_script
-from .runs import RunsView, status
-from .report import collect, compare, runs_table
+from .grids import Grid, GridError
+from .runs import status
+from .progress import RunsView
+from .tables import compare, runs_table
+from .report import collect
 from .runner import run_grid
+from .slurm import sbatch_script
 
 __all__ = [
     "Grid", "GridError", "RunsView", "collect", "compare", "run_grid", "runs_table",

@@ -17,10 +17,13 @@ from .boxes import clip_boxes, paint_boxes
 from .frames import ArrayFrames, Frames
 from ..files import DataError, check_name
 
-# %% ../../nbs/01_data/01_sequences.ipynb #dfcaf09d
+# %% ../../nbs/01_data/01_sequences.ipynb #6646a11e
 @dataclass(frozen=True)
 class Objects:
-    "The annotated objects of one frame."
+    """The annotated objects of one frame.
+
+    Raises `DataError` for a box that is not finite or has no width or height."""
+
     boxes: np.ndarray  # float32 (N, 4): x0, y0, x1, y1 in pixels, half-open
     ids: np.ndarray | None = None  # int64 (N,): identity within the sequence; -1 where unknown
     labels: np.ndarray | None = None  # int64 (N,): index into `Sequence.classes`
@@ -29,15 +32,22 @@ class Objects:
     def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
         n = len(boxes)
-        columns = {"ids": -1 if self.ids is None else self.ids, "labels": 0 if self.labels is None else self.labels}
         object.__setattr__(self, "boxes", boxes)
-        for name, value in columns.items():
-            object.__setattr__(self, name, np.broadcast_to(np.asarray(value, np.int64), (n,)))
-        object.__setattr__(self, "extra", {k: np.broadcast_to(np.asarray(v), (n,)) for k, v in self.extra.items()})
-        if not np.isfinite(boxes).all() or (boxes[:, 2:] <= boxes[:, :2]).any():
-            i = int(np.flatnonzero(~np.isfinite(boxes).all(1) | (boxes[:, 2:] <= boxes[:, :2]).any(1))[0])
-            raise DataError(f"box {i} of {n}", f"{boxes[i].tolist()}", "x0 < x1 and y0 < y1, all finite",
-                            "Remove the box, or correct its width and height.")
+        for name, missing in (("ids", -1), ("labels", 0)):
+            value = getattr(self, name)
+            column = np.asarray(missing if value is None else value, np.int64)
+            object.__setattr__(self, name, np.broadcast_to(column, (n,)))
+        extra = {name: np.broadcast_to(np.asarray(v), (n,)) for name, v in self.extra.items()}
+        object.__setattr__(self, "extra", extra)
+        wrong = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] <= boxes[:, :2]).any(1)
+        if wrong.any():
+            i = int(wrong.argmax())
+            raise DataError(
+                f"box {i} of {n}",
+                f"{boxes[i].tolist()}",
+                "x0 < x1 and y0 < y1, all finite",
+                "Remove the box, or correct its width and height.",
+            )
 
     @classmethod
     def empty(cls) -> "Objects":
@@ -49,8 +59,8 @@ class Objects:
 
     def __getitem__(self, which: slice | np.ndarray) -> "Objects":
         "The objects chosen by a mask, slice or index array."
-        return Objects(self.boxes[which], self.ids[which], self.labels[which],
-                       {k: v[which] for k, v in self.extra.items()})
+        extra = {name: values[which] for name, values in self.extra.items()}
+        return Objects(self.boxes[which], self.ids[which], self.labels[which], extra)
 
     def scaled(self, scale: float) -> "Objects":
         "The same objects in an image `scale` times as large."
@@ -68,14 +78,18 @@ NO_REGIONS = np.zeros((0, 4), np.float32)
 
 @dataclass(frozen=True)
 class Sequence:
-    "One annotated video."
+    """One video with its annotation, if it has any.
+
+    Raises `DataError` for a name that no folder can have, and ValueError where there are more or
+    fewer objects or ignored regions than frames."""
+
     name: str
     frames: Frames  # (H, W, 3) RGB, decoded on demand
-    objects: list[Objects | None]  # one `Objects` per frame; None where the frame is not annotated
-    ignored: list[np.ndarray] | None = None  # one float32 (M, 4) per frame: regions that neither reward nor punish
-    attributes: dict = field(default_factory=dict)  # weather, camera, ...; "boxes": "derived" where we made the boxes
+    objects: list[Objects | None]  # one per frame; None where the frame is not annotated
+    ignored: list[np.ndarray] | None = None  # float32 (M, 4) per frame: do not count
+    attributes: dict = field(default_factory=dict)  # weather, camera, ...; "boxes": "derived"
     classes: tuple = ("vehicle",)
-    label_images: Frames | None = None  # per-pixel labels in the changedetection.net code, or None
+    label_images: Frames | None = None  # per-pixel labels in the changedetection.net code
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -83,19 +97,27 @@ class Sequence:
             object.__setattr__(self, "ignored", [NO_REGIONS] * len(self.frames))
         for what, n in (("objects", len(self.objects)), ("ignored", len(self.ignored))):
             if n != len(self.frames):
-                raise ValueError(f"sequence {self.name}: {what} for {n} frames, but there are {len(self.frames)} frames")
+                raise ValueError(
+                    f"sequence {self.name}: {what} for {n} frames, "
+                    f"but there are {len(self.frames)} frames"
+                )
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, which: slice | np.ndarray) -> "Sequence":
-        "Some of the frames, by slice or index array, still lazy."
+        "Some of the frames, by slice or index array, still not decoded."
         if isinstance(which, (int, np.integer)):
-            raise TypeError("index a sequence by slice or array; frames[i] and objects[i] give one frame")
+            raise TypeError("index by slice or array; frames[i] and objects[i] give one frame")
         indices = np.arange(len(self))[which]
-        return replace(self, frames=self.frames[indices], objects=[self.objects[i] for i in indices],
-                       ignored=[self.ignored[i] for i in indices],
-                       label_images=None if self.label_images is None else self.label_images[indices])
+        labels = self.label_images
+        return replace(
+            self,
+            frames=self.frames[indices],
+            objects=[self.objects[i] for i in indices],
+            ignored=[self.ignored[i] for i in indices],
+            label_images=None if labels is None else labels[indices],
+        )
 
     @property
     def numbers(self) -> np.ndarray:
@@ -114,25 +136,46 @@ class Sequence:
 
     def between(self, first: int, last: int, step: int = 1) -> "Sequence":
         "The frames with official numbers first to last, both included, every `step`-th."
-        chosen = self[np.flatnonzero((self.numbers >= first) & (self.numbers <= last))[::step]]
+        inside = (self.numbers >= first) & (self.numbers <= last)
+        chosen = self[np.flatnonzero(inside)[::step]]
         if not len(chosen):
-            raise DataError(f"sequence {self.name}", f"frames {self.numbers.min()} to {self.numbers.max()}",
-                            f"some between {first} and {last}", "Choose a range inside the sequence.")
+            found = f"frames {self.numbers.min()} to {self.numbers.max()}"
+            wanted = f"some between {first} and {last}"
+            remedy = "Choose a range inside the sequence."
+            raise DataError(f"sequence {self.name}", found, wanted, remedy)
         return chosen
 
-    def in_memory(self, scale: float = 1.0, progress: Callable[[Frames], Iterable] = iter) -> "Sequence":
-        "Every frame decoded once, in order, scaled and kept: for training, which visits frames at random."
-        def read(frames: Frames, interpolation: int) -> ArrayFrames:
-            images = [image if scale == 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation)
-                      for image in progress(frames)]
-            return ArrayFrames(images, frames.numbers, frames.names)
+    def in_memory(
+        self,
+        scale: float = 1.0,  # of the frames that are kept
+        progress: Callable[[Frames], Iterable] = iter,  # wraps the frames, for a progress bar
+    ) -> "Sequence":
+        "Every frame decoded once, in order, scaled and kept: training visits frames at random."
         labels = self.label_images
-        return replace(self, frames=read(self.frames, cv2.INTER_AREA),
-                       objects=[o if o is None else o.scaled(scale) for o in self.objects],
-                       ignored=[regions * np.float32(scale) for regions in self.ignored],
-                       label_images=None if labels is None else read(labels, cv2.INTER_NEAREST))
+        return replace(
+            self,
+            frames=_kept(progress(self.frames), self.frames, scale, cv2.INTER_AREA),
+            objects=[o if o is None else o.scaled(scale) for o in self.objects],
+            ignored=[regions * np.float32(scale) for regions in self.ignored],
+            label_images=None
+            if labels is None
+            else _kept(progress(labels), labels, scale, cv2.INTER_NEAREST),
+        )
+
+
+def _kept(images: Iterable, frames: Frames, scale: float, interpolation: int) -> ArrayFrames:
+    "The images, which are those of `frames`, scaled and in memory."
+    kept = []
+    for image in images:
+        if scale != 1:
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation)
+        kept.append(image)
+    return ArrayFrames(kept, frames.numbers, frames.names)
 
 # %% ../../nbs/01_data/01_sequences.ipynb #ec6a3a4f
 def box_mask(objects: Objects | None, shape: tuple) -> np.ndarray:
-    "uint8 (H, W): 255 inside the boxes of a frame, nowhere in a frame that is not annotated (None). `shape` is (H, W)."
-    return paint_boxes(np.zeros((0, 4)) if objects is None else objects.boxes, shape)
+    """uint8 (H, W): 255 inside the boxes of a frame, 0 elsewhere. `shape` is (H, W).
+
+    A frame that is not annotated (None) has no boxes."""
+    boxes = np.zeros((0, 4)) if objects is None else objects.boxes
+    return paint_boxes(boxes, shape)

@@ -17,7 +17,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ..data.detections import Detections, read_detections
+from ..data.detections import Detections
+from ..data.result_files import read_detections
 from ..data.readers import load_sequences, sequence_names
 from ..data.sequences import Sequence
 from .coco import coco_figures, coco_tables

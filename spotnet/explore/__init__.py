@@ -1,9 +1,14 @@
 """Pictures, counterfactuals and the explorer."""
 from .pictures import overlay, write_video
-from .maps import Gate, Maps, Timeline
-from .views import View, figure_strip
+from .maps import Gate, Maps, changes
+from .timeline import Timeline
+from .looks import Look
+from .figures import figure_strip
+from .views import MaskFolder, View
 from .explorer import Explorer
+from .external import export_fiftyone, export_rerun
 
 __all__ = [
-    "Explorer", "Gate", "Maps", "Timeline", "View", "figure_strip", "overlay", "write_video",
+    "Explorer", "Gate", "Look", "Maps", "MaskFolder", "Timeline", "View", "changes",
+    "export_fiftyone", "export_rerun", "figure_strip", "overlay", "write_video",
 ]

@@ -1,5 +1,5 @@
 """The network and all that inference needs."""
-from .model import SIZES, VARIANTS, ModelConfig, Prediction, SpotNet, count_flops, model_config
+from .model import SIZES, VARIANTS, ModelConfig, Prediction, SpotNet, model_config
 from .weights import (
     CheckpointError, convert_reference, load_checkpoint, read_weights, save_checkpoint, transfer,
 )
@@ -7,6 +7,7 @@ from .losses import Criterion, NonFiniteLoss, center_l1_loss, focal_loss, segmen
 from .geometry import REFERENCE, Conventions, Geometry
 from .detector import Detector, decode, detect_sequences
 from .onnx import export_onnx
+from .flops import count_flops
 
 __all__ = [
     "CheckpointError", "Conventions", "Criterion", "Detector", "Geometry", "ModelConfig",

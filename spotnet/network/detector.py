@@ -6,10 +6,9 @@
 __all__ = ['decode', 'merge_mirrored', 'soft_nms', 'OnnxNetwork', 'Detector', 'detect_sequences']
 
 # %% ../../nbs/04_network/05_detector.ipynb #d826a430
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -17,56 +16,70 @@ import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from ..engines import LocalEngine, in_processes
-from ..files import write_atomic
-from .model import STRIDE, ModelConfig, Prediction, SpotNet
-from .weights import CheckpointError, load_checkpoint
-from ..data.detections import Detections
-from .geometry import OURS, Conventions, Geometry, normalise
 from ..data.boxes import box_iou, clip_boxes
+from ..data.detections import Detections
 from ..data.frames import Frames
 from ..data.sequences import Sequence
+from ..engines import LocalEngine, in_processes
+from ..files import write_atomic
+from .geometry import OURS, Conventions, Geometry, normalise
+from .model import STRIDE, Prediction, SpotNet
+from .weights import CheckpointError, config_from_header, load_checkpoint
 
 # %% ../../nbs/04_network/05_detector.ipynb #4054c059
 def _highest_of_nine(maps: torch.Tensor) -> torch.Tensor:
     "The largest value in the 3x3 cells around each cell, (B, C, h, w) -> the same."
     framed = F.pad(maps, (1, 1, 1, 1), value=-torch.inf)
-    columns = torch.maximum(torch.maximum(framed[..., :-2, :], framed[..., 1:-1, :]), framed[..., 2:, :])
+    upper_two = torch.maximum(framed[..., :-2, :], framed[..., 1:-1, :])
+    columns = torch.maximum(upper_two, framed[..., 2:, :])
     return torch.maximum(torch.maximum(columns[..., :-2], columns[..., 1:-1]), columns[..., 2:])
 
 
 def decode(prediction: Prediction, top: int = 100) -> torch.Tensor:
-    """The `top` best peaks of each image: (B, top, 6) of x0, y0, x1, y1 in cells, score in [0, 1], class.
+    """The best peaks of each image: (B, top, 6) of x0, y0, x1, y1 in cells, score, class.
 
-    A peak is a cell that no neighbour exceeds (equal neighbours all stay). Where an image has fewer peaks, the rows that
-    remain score 0. Zhou et al., arXiv 1904.07850."""
-    heatmap = prediction.heatmap if prediction.heatmap.dtype == torch.float64 else prediction.heatmap.float()
+    A peak is a cell that no neighbour exceeds (equal neighbours all stay). Where an image has fewer
+    peaks, the remaining rows score 0. Zhou et al., arXiv 1904.07850."""
+    heatmap = prediction.heatmap
+    if heatmap.dtype != torch.float64:
+        heatmap = heatmap.float()
     classes, h, w = heatmap.shape[1:]
     peaks = torch.where(_highest_of_nine(heatmap) == heatmap, heatmap, -torch.inf)
     logits, place = peaks.flatten(1).topk(min(top, classes * h * w))
     label = place // (h * w)
     cell = place - label * (h * w)
     row = cell // w
-    def read(field: torch.Tensor) -> torch.Tensor:
+
+    def at_peaks(field: torch.Tensor) -> torch.Tensor:
         return field.float().flatten(2).gather(2, cell[:, None].expand(-1, 2, -1))
-    centre = torch.stack([cell - row * w, row], 1) + read(prediction.offset)
-    half = read(prediction.size) / 2
-    rows = torch.cat([centre - half, centre + half, logits.sigmoid()[:, None].float(), label[:, None].float()], 1)
+
+    centre = torch.stack([cell - row * w, row], 1) + at_peaks(prediction.offset)
+    half = at_peaks(prediction.size) / 2
+    score = logits.sigmoid()[:, None].float()
+    rows = torch.cat([centre - half, centre + half, score, label[:, None].float()], 1)
     return rows.transpose(1, 2)
 
 # %% ../../nbs/04_network/05_detector.ipynb #ad702f75
 def merge_mirrored(prediction: Prediction) -> Prediction:
-    "A batch whose second half are the mirror images of its first -> one prediction per image, heatmap float64."
-    upright, mirrored = zip(*(v.chunk(2) if v is not None else (None, None) for v in prediction))
-    upright, mirrored = Prediction(*upright), Prediction(*mirrored)
-    chance = (upright.heatmap.float().sigmoid() + mirrored.heatmap.float().sigmoid().flip(3)) / 2
-    # logits in float64 give the very probabilities back
-    return upright._replace(heatmap=chance.double().logit(), size=(upright.size + mirrored.size.flip(3)) / 2)
+    """Merge a batch of images followed by their mirror images into one prediction per image.
 
+    The heatmap is float64, whose logits give the averaged probabilities back exactly. Offset and
+    foreground are those of the upright image."""
+    count = len(prediction.heatmap) // 2
+    upright = Prediction(*(None if v is None else v[:count] for v in prediction))
+    chance = prediction.heatmap.float().sigmoid()
+    chance = (chance[:count] + chance[count:].flip(3)) / 2
+    size = (prediction.size[:count] + prediction.size[count:].flip(3)) / 2
+    return upright._replace(heatmap=chance.double().logit(), size=size)
 
-def soft_nms(rows: np.ndarray, sigma: float = 0.5, floor: float = 0.001) -> np.ndarray:
-    """Rows (N, 6) of x0, y0, x1, y1, score, class, best first, each score multiplied by exp(-IoU^2 / sigma) for every
-    better box of its class. What falls below `floor` is dropped. Bodla et al., arXiv 1704.04503."""
+# %% ../../nbs/04_network/05_detector.ipynb #389af845
+def soft_nms(rows: np.ndarray,  # (N, 6) of x0, y0, x1, y1, score, class
+             sigma: float = 0.5,
+             floor: float = 0.001,  # rows whose score falls below it are dropped
+             ) -> np.ndarray:
+    """Rows (M, 6), best first, each score lowered for every better box of its class.
+
+    The factor is exp(-IoU^2 / sigma). Bodla et al., arXiv 1704.04503."""
     rest, kept = rows.astype(np.float32, copy=True), []
     while len(rest):
         best = int(rest[:, 4].argmax())
@@ -74,14 +87,17 @@ def soft_nms(rows: np.ndarray, sigma: float = 0.5, floor: float = 0.001) -> np.n
         kept.append(one)
         rest = np.delete(rest, best, 0)
         overlap = box_iou(one[None, :4], rest[:, :4])[0]
-        same = rest[:, 5] == one[5]
-        rest[:, 4] *= np.where(same, np.exp(-(overlap ** 2) / sigma), 1)
+        same_class = rest[:, 5] == one[5]
+        rest[:, 4] *= np.where(same_class, np.exp(-(overlap ** 2) / sigma), 1)
         rest = rest[rest[:, 4] >= floor]
     return np.array(kept, np.float32).reshape(-1, 6)
 
 # %% ../../nbs/04_network/05_detector.ipynb #572bd851
 class OnnxNetwork:
-    "A network that `export_onnx` wrote, called like `SpotNet`: normalised images (B, 3, H, W) -> [Prediction]."
+    """A network that `export_onnx` wrote: normalised images (B, 3, H, W) -> [Prediction].
+
+    Raises ImportError without onnxruntime, FileNotFoundError, and CheckpointError for a file that
+    does not run here or that `export_onnx` did not write."""
 
     def __init__(self, path: Path | str, device: torch.device | str = "cpu") -> None:
         try:
@@ -89,153 +105,231 @@ class OnnxNetwork:
         except ImportError as error:
             raise ImportError(f"{path} needs onnxruntime: pip install 'spotnet[export]'") from error
         if not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no such file. Expected an ONNX file that `spotnet export` wrote.")
-        provider = "CUDAExecutionProvider" if torch.device(device).type == "cuda" else "CPUExecutionProvider"
+            raise FileNotFoundError(f"{path}: no such file. "
+                                    "Expected an ONNX file that `spotnet export` wrote.")
+        on_gpu = torch.device(device).type == "cuda"
+        provider = "CUDAExecutionProvider" if on_gpu else "CPUExecutionProvider"
         try:
             self.session = onnxruntime.InferenceSession(str(path), providers=[provider])
         except Exception as error:  # onnxruntime's errors share no base class but this
-            raise CheckpointError(f"{path}: not an ONNX file that can run here ({str(error).splitlines()[0][:200]}).") from error
+            reason = str(error).splitlines()[0][:200]
+            raise CheckpointError(
+                f"{path}: not an ONNX file that can run here ({reason}).") from error
         facts = self.session.get_modelmeta().custom_metadata_map
         if "spotnet" not in facts:
-            raise CheckpointError(f"{path}: an ONNX file without a spotnet configuration; `spotnet export` writes it.")
-        self.config = ModelConfig(**json.loads(facts["spotnet"]))
+            raise CheckpointError(f"{path}: an ONNX file without a spotnet configuration; "
+                                  "`spotnet export` writes it.")
+        self.config = config_from_header(facts, "spotnet", path)
+        # by position, not by name: the name of the foreground depends on the version that exported
+        outputs = [output.name for output in self.session.get_outputs()]
+        self.maps = [name for name in outputs if name != "detections"]
+        expected = 4 if self.config.segmentation else 3
+        if len(self.maps) != expected:
+            raise CheckpointError(f"{path}: its outputs are {', '.join(outputs)}; "
+                                  f"expected {expected} maps. Export the network again.")
 
     def __call__(self, images: torch.Tensor) -> list[Prediction]:
-        names = [name for name in Prediction._fields if name != "foreground" or self.config.segmentation]
-        maps = self.session.run(names, {"images": images.cpu().numpy()})
-        return [Prediction(*(torch.from_numpy(m).to(images.device) for m in maps), *[None] * (4 - len(maps)))]
+        arrays = self.session.run(self.maps, {"images": images.cpu().numpy()})
+        maps = [torch.from_numpy(array).to(images.device) for array in arrays]
+        if not self.config.segmentation:
+            maps.append(None)
+        return [Prediction(*maps)]
+
+# %% ../../nbs/04_network/05_detector.ipynb #06cd45eb
+def _load(model: SpotNet | Path | str, device: torch.device, optimize: bool,
+          compile: bool) -> SpotNet | OnnxNetwork:
+    "The network of a model, a checkpoint or an ONNX file, ready for inference on a device."
+    if not isinstance(model, SpotNet):
+        if Path(model).suffix == ".onnx":
+            return OnnxNetwork(model, device)
+        model = load_checkpoint(model)
+    if optimize and not model.optimized:
+        model = model.optimize_for_inference(compile)
+    return model.eval().to(device)
 
 
+def _thresholded(chance: np.ndarray, threshold: float | Literal["otsu"]) -> np.ndarray:
+    "Probabilities (H, W) -> a mask uint8 of 0 and 255."
+    grey = np.round(255 * chance).astype(np.uint8)
+    if threshold == "otsu":
+        _, mask = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+        return mask
+    return np.where(grey > 255 * threshold, 255, 0).astype(np.uint8)
+
+# %% ../../nbs/04_network/05_detector.ipynb #0dd9f01e
 class Detector:
-    """Finds objects in images and sequences with a trained network.
+    "Find objects in images and sequences with a trained network."
 
-    `model` is a SpotNet or the path of a checkpoint, which may be an exported `.onnx` file."""
-
-    def __init__(self, model: SpotNet | Path | str,
-                 size: tuple | None = None,  # height, width to which frames are fitted; None: their own, padded
-                 device: torch.device | str | None = None,  # default: a GPU if there is one
+    def __init__(self,
+                 model: SpotNet | Path | str,  # or the path of a checkpoint or an `.onnx` file
+                 # height, width to which frames are fitted; None: their own, padded
+                 size: tuple[int, int] | None = None,
+                 device: torch.device | str | None = None,  # None: a GPU if there is one
                  top: int = 100,  # boxes per image
                  batch: int = 8,  # frames that the network sees at a time
                  clip: bool = True,  # boxes end where the image ends
                  flip: bool = False,  # average with the mirror image; twice the time
-                 zooms: tuple = (1.0,),  # magnifications to look at; several are merged by soft-NMS
-                 optimize: bool = True,  # run a copy with batch norm folded; False: the very network
-                 autocast: torch.dtype | None = None,  # torch.bfloat16 for speed on a GPU that has it
-                 compile: bool = False,  # torch.compile, for long work on a GPU; with `optimize` only
-                 conventions: Conventions = OURS) -> None:  # REFERENCE pads and counts pixels as the published code does
+                 # magnifications to look at; several are merged by soft-NMS
+                 zooms: tuple[float, ...] = (1.0,),
+                 # run a copy with batch norm folded; False: the very network
+                 optimize: bool = True,
+                 # torch.bfloat16 for speed on a GPU that has it
+                 autocast: torch.dtype | None = None,
+                 # torch.compile, for long work on a GPU; with `optimize` only
+                 compile: bool = False,
+                 # REFERENCE pads and counts pixels as the published code does
+                 conventions: Conventions = OURS) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if autocast is not None and self.device.type == "cpu":
-            raise ValueError("autocast is for GPUs: a CPU without bfloat16 instructions is a hundred times slower with it")
-        if not isinstance(model, SpotNet):
-            model = OnnxNetwork(model, self.device) if Path(model).suffix == ".onnx" else load_checkpoint(model)
-        if isinstance(model, SpotNet):
-            model = model.optimize_for_inference(compile) if optimize and not model.optimized else model.eval()
-            model = model.to(self.device)
-        self.model, self.size, self.top, self.batch, self.clip = model, size, top, batch, clip
-        self.flip, self.zooms, self.autocast, self.conventions = flip, tuple(zooms), autocast, conventions
+            raise ValueError("autocast is for GPUs: a CPU without bfloat16 instructions "
+                             "is a hundred times slower with it")
+        self.model = _load(model, self.device, optimize, compile)
+        self.size = size
+        self.top = top
+        self.batch = batch
+        self.clip = clip
+        self.flip = flip
+        self.zooms = tuple(zooms)
+        self.autocast = autocast
+        self.conventions = conventions
 
-    def prepare(self, images: list[np.ndarray], zoom: float = 1.0) -> tuple[torch.Tensor, Geometry]:
-        "RGB images of one size -> normalised (B, 3, H, W) on the device, and the geometry they went through."
+    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        "Detections of RGB images of one size, as in `boxes`."
+        shape = images[0].shape
+        looks = [self.boxes(*self.predict(images, zoom), shape) for zoom in self.zooms]
+        if len(looks) == 1:
+            return looks[0]
+        return [soft_nms(np.concatenate(rows))[:self.top] for rows in zip(*looks)]
+
+    def prepare(self, images: list[np.ndarray],
+                zoom: float = 1.0) -> tuple[torch.Tensor, Geometry]:
+        """Normalise RGB images of one size.
+
+        Returns (B, 3, H, W) on the device, and the geometry that the images went through."""
         config = self.model.config
-        geometry = Geometry.fit(images[0].shape[:2], self.size, config.divisor, zoom, self.conventions, testing=True)
-        stack = np.stack([normalise(geometry.warp(i), config.mean, config.std).transpose(1, 2, 0) for i in images])
+        geometry = Geometry.fit(images[0].shape[:2], self.size, config.divisor, zoom,
+                                conventions=self.conventions, testing=True)
+        inputs = [normalise(geometry.warp(image), config.mean, config.std) for image in images]
+        stack = np.stack([one.transpose(1, 2, 0) for one in inputs])  # channels last in memory
         return torch.from_numpy(stack).permute(0, 3, 1, 2).to(self.device), geometry
 
     @torch.inference_mode()
-    def predict(self, images: list[np.ndarray], zoom: float = 1.0) -> tuple[Prediction, Geometry]:
-        "The network's maps for RGB images of one size."
+    def predict(self, images: list[np.ndarray],
+                zoom: float = 1.0) -> tuple[Prediction, Geometry]:
+        "The network's maps for RGB images of one size, and the geometry of its input."
         batch, geometry = self.prepare(images, zoom)
         if self.flip:
             batch = torch.cat([batch, batch.flip(3)])
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
             prediction = self.model(batch)[-1]
-        return merge_mirrored(prediction) if self.flip else prediction, geometry
+        if self.flip:
+            prediction = merge_mirrored(prediction)
+        return prediction, geometry
 
-    def boxes(self, prediction: Prediction, geometry: Geometry, shape: tuple) -> list[np.ndarray]:
-        "One float32 (top, 6) array per image: x0, y0, x1, y1 in pixels of an image of `shape`, score, class."
+    def boxes(self, prediction: Prediction, geometry: Geometry,
+              shape: tuple) -> list[np.ndarray]:
+        """Decode maps into boxes of images of `shape` (height, width, ...).
+
+        One float32 (at most top, 6) array per image: x0, y0, x1, y1 in pixels, score, class."""
         results = []
         for rows in decode(prediction, self.top).cpu().numpy():
             rows[:, :4] = geometry.back(rows[:, :4] * STRIDE)
             if self.clip:
                 rows[:, :4] = clip_boxes(rows[:, :4], *shape[:2])
-            results.append(rows[(rows[:, 2:4] > rows[:, :2]).all(1) & (rows[:, 4] > 0)])
+            has_area = (rows[:, 2:4] > rows[:, :2]).all(1)
+            results.append(rows[has_area & (rows[:, 4] > 0)])
         return results
 
-    def foreground(self, images: list[np.ndarray], threshold: float | str = "otsu") -> list[np.ndarray]:
-        """Foreground masks uint8 (H, W) of RGB images of one size, 0 or 255, from the network's foreground head.
+    def foreground(self, images: list[np.ndarray],
+                   # a probability, or "otsu", which finds one in each image
+                   threshold: float | Literal["otsu"] = "otsu") -> list[np.ndarray]:
+        """Foreground masks uint8 (H, W) of RGB images of one size, 0 or 255.
 
-        Probabilities go back to the image's own pixels first, so nothing of the padding remains. `threshold`: a probability,
-        or "otsu", which finds one in each image. ValueError for a network without a foreground head."""
+        Probabilities of the foreground head go back to the image's own pixels first, so nothing of
+        the padding remains. Raises ValueError for a network without a foreground head."""
         prediction, geometry = self.predict(images)
         if prediction.foreground is None:
-            raise ValueError("this network has no foreground head; use a variant that has one, such as multitask")
-        (height, width), masks = images[0].shape[:2], []
-        for chance in prediction.foreground[:, 0].float().sigmoid().cpu().numpy():
-            grey = np.round(255 * geometry.unwarp(chance, (height, width))).astype(np.uint8)
-            if threshold == "otsu":
-                masks.append(cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1])
-            else:
-                masks.append(np.where(grey > 255 * threshold, 255, 0).astype(np.uint8))
-        return masks
+            raise ValueError("this network has no foreground head; "
+                             "use a variant that has one, such as multitask")
+        chances = prediction.foreground[:, 0].float().sigmoid().cpu().numpy()
+        shape = images[0].shape[:2]
+        return [_thresholded(geometry.unwarp(chance, shape), threshold) for chance in chances]
 
-    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        "Detections of RGB images of one size, as in `boxes`."
-        looks = [self.boxes(*self.predict(images, zoom), images[0].shape) for zoom in self.zooms]
-        if len(looks) == 1:
-            return looks[0]
-        return [soft_nms(np.concatenate(rows))[:self.top] for rows in zip(*looks)]
-
-    def detect(self, sequence: Sequence, progress: Callable[[Frames], Iterable] = iter) -> Detections:
-        "Detections in every frame of a sequence, decoded once, in batches."
+    def detect(self, sequence: Sequence,
+               # called with the frames, for a progress bar
+               progress: Callable[[Frames], Iterable] = iter) -> Detections:
+        "Detections in every frame of a sequence. Frames are decoded once and run in batches."
         results, pending = [], []
         for frame in progress(sequence.frames):
             pending.append(frame)
             if len(pending) == self.batch:
                 results += self(pending)
                 pending = []
-        results += self(pending) if pending else []
+        if pending:
+            results += self(pending)
         return Detections.from_frames(sequence.name, sequence.numbers, results)
 
     def write_foreground(self, sequence: Sequence, folder: Path | str,
+                         # called with the frames, for a progress bar
                          progress: Callable[[Frames], Iterable] = iter) -> Path:
-        "The network's foreground masks of a sequence to `<folder>/<frame name>.png`, threshold by Otsu; returns the folder."
+        """Write the network's foreground masks of a sequence, thresholded by Otsu.
+
+        To `<folder>/<frame name>.png`; returns the folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name, image in zip(sequence.frames.names, progress(sequence.frames)):
-            write_atomic(folder / f"{name}.png", cv2.imencode(".png", self.foreground([image])[0])[1].tobytes())
+            [mask] = self.foreground([image])
+            _, png = cv2.imencode(".png", mask)
+            write_atomic(folder / f"{name}.png", png.tobytes())
         return folder
 
-# %% ../../nbs/04_network/05_detector.ipynb #9709d99f
-def _detect_alone(checkpoint: Path | str, options: dict, masks: Path | None, sequence: Sequence) -> Detections:
+# %% ../../nbs/04_network/05_detector.ipynb #2932be62
+def _detect_alone(checkpoint: Path | str, options: dict, masks: Path | None,
+                  sequence: Sequence) -> Detections:
+    "What one process does: detect in one sequence, and write its foreground masks if wanted."
     detector = Detector(checkpoint, **options)
     if masks:
         detector.write_foreground(sequence, masks / sequence.name)
     return detector.detect(sequence)
 
 
+def _bar(sequence: Sequence, show: bool, what: str = "") -> Callable[[Frames], tqdm]:
+    "A progress bar around the frames of a sequence, hidden where there is no terminal."
+    def around(frames: Frames) -> tqdm:
+        return tqdm(frames, total=len(sequence), desc=f"{sequence.name}{what}", unit="frame",
+                    disable=None if show else True)
+    return around
+
+
 def detect_sequences(checkpoint: SpotNet | Path | str,  # as for Detector
                      sequences: list[Sequence],
-                     workers: int | None = None,  # sequences at a time; None: one for each GPU, or one
-                     gpus: float | None = None,  # for each; None: one where there are any
+                     # sequences at a time; None: one for each GPU, or one
+                     workers: int | None = None,
+                     gpus: float | None = None,  # of each; None: one where there are any
                      ray: str | None = None,  # "auto" or an address: on a cluster
-                     masks: Path | str | None = None,  # also write the network's foreground to <masks>/<sequence>
+                     # also write the network's foreground to <masks>/<sequence>
+                     masks: Path | str | None = None,
                      progress: bool = True,  # show bars
                      **options: Any) -> Iterator[Detections]:  # of Detector
-    """Yields the Detections of each sequence as it is finished, in any order.
+    """Yield the Detections of each sequence as it is finished, in any order.
 
     Raises what Detector raises, and ChildProcessError where a process was killed."""
-    if not ray and (workers or LocalEngine(workers, gpus).workers) == 1 or len(sequences) == 1:
+    alone = len(sequences) == 1
+    if not ray:
+        places = workers or LocalEngine(workers, gpus).workers
+        alone = alone or places == 1
+    if alone:
         detector = Detector(checkpoint, **options)
         for s in sequences:
-            def bar(frames: Frames, s: Sequence = s, what: str = "") -> tqdm:
-                return tqdm(frames, total=len(s), desc=f"{s.name}{what}", unit="frame", disable=None if progress else True)
-            found = detector.detect(s, bar)
+            found = detector.detect(s, _bar(s, progress))
             if masks:
-                detector.write_foreground(s, Path(masks) / s.name, lambda frames: bar(frames, what=" masks"))
+                detector.write_foreground(s, Path(masks) / s.name, _bar(s, progress, " masks"))
             yield found
         return
-    jobs = [(checkpoint, options, masks and Path(masks).resolve(), s) for s in sequences]
-    with tqdm(total=sum(len(s) for s in sequences), desc="detect", unit="frame", disable=None if progress else True) as bar:
+    masks = Path(masks).resolve() if masks else None  # a process on a cluster may start elsewhere
+    jobs = [(checkpoint, options, masks, s) for s in sequences]
+    frames = sum(len(s) for s in sequences)
+    with tqdm(total=frames, desc="detect", unit="frame", disable=None if progress else True) as bar:
         for i, found in in_processes(_detect_alone, jobs, workers, gpus, ray):
             bar.update(len(sequences[i]))
             yield found

@@ -1,7 +1,7 @@
 """Rendered traffic with exact masks."""
-from .render import render_scene, render_scenes
-from .vehicles import SceneConfig
+from .config import SceneConfig
+from .render import default_scenes, render_scene, render_scenes
 
 __all__ = [
-    "SceneConfig", "render_scene", "render_scenes",
+    "SceneConfig", "default_scenes", "render_scene", "render_scenes",
 ]

@@ -11,115 +11,168 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from ..data.sequences import Sequence
 from ..evaluation.judging import PROTOCOLS
-from ..network.losses import L1_FORMS, LOSS_WEIGHTS
-from ..network.model import ModelConfig, SpotNet, model_config
 from ..files import check_types
 from ..network.geometry import Conventions
+from ..network.losses import L1_FORMS, LOSS_WEIGHTS, Criterion
+from ..network.model import ModelConfig, SpotNet, model_config
 from .samples import AugmentConfig, Samples
-from ..data.sequences import Sequence
 
 # %% ../../nbs/05_training/03_recipes.ipynb #04b8ed2d
 RECIPES = {
-    "paper": {  # from the COCO-pretrained hourglass (`init`), every tenth frame; one 11 GB card held a batch of two
-        "size": "hourglass104", "learning_rate": 1e-5, "batch": 2, "input_size": (512, 512), "own_resolution": True,
-        "schedule": "step", "warmup": 0.0, "clip": 0.0, "epochs": 140, "validate_every": 1, "patience": 3, "workers": 4,
-        "save_every": 1000},
-    "scratch": {  # the same network from random weights: CenterNet's learning rate, and a running mean of the weights
-        "size": "hourglass104", "learning_rate": 2.5e-4, "batch": 16, "input_size": (512, 512), "own_resolution": True,
-        "schedule": "cosine", "warmup": 0.02, "epochs": 60, "ema": 0.9998, "validate_every": 5, "workers": 8,
-        "save_every": 1000},
-    "quick": {  # two CPU cores, minutes: windows at the frames' own scale, a network of 0.6 million parameters
-        "size": "tiny", "learning_rate": 2e-3, "batch": 8, "input_size": (192, 320), "crop": True, "steps": 300,
-        "augment": {"scale": (0.8, 1.2)}},
+    "paper": {  # from the COCO-pretrained hourglass (`init`), on every tenth frame
+        "size": "hourglass104",
+        "learning_rate": 1e-5,
+        "batch": 2,  # what one card of 11 GB held
+        "input_size": (512, 512),
+        "own_resolution": True,
+        "schedule": "step",
+        "warmup": 0.0,
+        "clip": 0.0,
+        "epochs": 140,
+        "validate_every": 1,
+        "patience": 3,
+        "workers": 4,
+        "save_every": 1000,
+    },
+    "scratch": {  # the same network from random weights
+        "size": "hourglass104",
+        "learning_rate": 2.5e-4,  # CenterNet's
+        "batch": 16,
+        "input_size": (512, 512),
+        "own_resolution": True,
+        "schedule": "cosine",
+        "warmup": 0.02,
+        "epochs": 60,
+        "ema": 0.9998,
+        "validate_every": 5,
+        "workers": 8,
+        "save_every": 1000,
+    },
+    "quick": {  # two CPU cores, minutes
+        "size": "tiny",  # 0.6 million parameters
+        "learning_rate": 2e-3,
+        "batch": 8,
+        "input_size": (192, 320),
+        "crop": True,
+        "steps": 300,
+        "augment": {"scale": (0.8, 1.2)},
+    },
 }
 
-
+# %% ../../nbs/05_training/03_recipes.ipynb #424f96b1
 def _check_keys(values: Iterable[str], known: Iterable[str], what: str) -> None:
+    "Raise ValueError for the first unknown key; the message names the nearest known one."
     known = list(known)
     for key in values:
-        if key not in known:
-            near = get_close_matches(str(key), known, 1)
-            raise ValueError(f"unknown {what} {key!r}; "
-                             + (f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"))
+        if key in known:
+            continue
+        near = get_close_matches(str(key), known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+        raise ValueError(f"unknown {what} {key!r}; {hint}")
 
 
+def _check_config(config: "TrainConfig") -> None:
+    "Raise ValueError for a configuration that cannot be trained."
+    check_types(config)
+    tables = {"size_form": L1_FORMS, "protocol": (*PROTOCOLS, "coco")}
+    for name, choices in tables.items():
+        value = getattr(config, name)
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
+    steps, epochs, batch = config.steps, config.epochs, config.batch
+    if steps < 1 or batch < 1 or (epochs is not None and epochs <= 0):
+        given = f"{steps}, {epochs} and {batch}"
+        raise ValueError(f"steps, epochs and batch must be positive, got {given}")
+    if not config.learning_rate > 0 or not 0 <= config.ema < 1:
+        given = f"{config.learning_rate} and {config.ema}"
+        raise ValueError(f"expected learning_rate > 0 and 0 <= ema < 1, got {given}")
+    if config.crop and config.input_size is None:
+        raise ValueError("crop needs input_size, the height and width of the windows")
+    parts = {"model": ModelConfig, "augment": AugmentConfig, "conventions": Conventions}
+    for name, kind in parts.items():
+        known = [f.name for f in fields(kind)]
+        _check_keys(getattr(config, name), known, f"field of {name}")
+    _check_keys(config.loss_weights, LOSS_WEIGHTS, "loss weight")
+    check_types(config.augment_config)
+    check_types(config.pixel_conventions)
+    _ = config.model_config  # raises where size, variant or model make no sense
+
+# %% ../../nbs/05_training/03_recipes.ipynb #2624993d
 @dataclass(frozen=True)
 class TrainConfig:
-    "What determines a training run, apart from the data."
+    "Everything that determines a training run, apart from the data."
+    # network
     size: str = "tiny"  # one of SIZES
     variant: str = "spotnet"  # one of VARIANTS
     model: dict = field(default_factory=dict)  # fields of ModelConfig to change
     classes: int = 1  # 1: every object is a vehicle
+    # length and batches
     steps: int = 600  # optimiser steps in all
     epochs: float | None = None  # passes over the data, instead of `steps`
     batch: int = 8  # images per optimiser step, over all devices
-    micro_batch: int | None = None  # images that a device holds at once; None: its whole share of `batch`
-    input_size: tuple[int, int] | None = None  # height, width in pixels; None: the frames' own, padded
-    crop: bool = False  # train on windows of `input_size` at the frames' own scale; detect on whole frames
-    own_resolution: bool = False  # test on frames of their own size, whatever they were fitted to for training
-    learning_rate: float = 2e-3  # the highest that Adam sees
+    micro_batch: int | None = None  # images that a device holds at once; None: its share of `batch`
+    # input
+    input_size: tuple[int, int] | None = None  # height, width; None: the frames' own, padded
+    crop: bool = False  # train on windows of `input_size` at the frames' own scale
+    own_resolution: bool = False  # test frames at their own size, whatever the size in training
+    # optimiser
+    learning_rate: float = 2e-3  # the highest that Adam gets
     warmup: float = 0.08  # share of `steps` over which the learning rate rises from zero
-    schedule: str = "cosine"  # "cosine" falls to zero at the end; "step" falls to a tenth at `milestones`
-    milestones: tuple[float, ...] = (0.64, 0.86)  # shares of `steps` where "step" falls (reference: epochs 90 and 120 of 140)
+    schedule: Literal["cosine", "step"] = "cosine"  # cosine: to zero; step: to 1/10 at `milestones`
+    milestones: tuple[float, ...] = (0.64, 0.86)  # shares of `steps`; reference: 90 and 120 of 140
     clip: float = 10.0  # largest norm of the gradient; 0: no clipping
-    ema: float = 0.0  # decay per step of a running mean of the weights, which is what is tested and kept; 0: none
-    precision: str = "auto"  # "bf16", "fp16", "fp32"; auto: the first of them that the GPU has, fp32 on a CPU
+    ema: float = 0.0  # decay per step of the mean of the weights that is tested and kept; 0: none
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"  # auto: on a CPU fp32
     compile: bool = False  # torch.compile: minutes at the start, pays in long runs on a GPU
+    # losses and samples
     loss_weights: dict = field(default_factory=dict)  # any of LOSS_WEIGHTS
     augment: dict = field(default_factory=dict)  # fields of AugmentConfig to change
     size_form: str = "l1"  # how sizes are compared, one of L1_FORMS
-    ignore_regions: bool = True  # heatmap negatives and foreground do not count inside ignored regions
-    conventions: dict = field(default_factory=dict)  # fields of Conventions to change, to train as the published code does
+    ignore_regions: bool = True  # heatmap negatives and foreground do not count in ignored regions
+    conventions: dict = field(default_factory=dict)  # fields of Conventions to change
     seed: int = 0  # of weights, order and augmentation
-    bad_images: str = "stop"  # at an unreadable frame; "skip" takes the next sample instead, and counts
-    diverge: float = 5.0  # stop when the loss (mean of 20 steps) is this many times its lowest; 0: never
+    # failures
+    bad_images: Literal["stop", "skip"] = "stop"  # at an unreadable frame; skip: take the next
+    diverge: float = 5.0  # stop at this multiple of the lowest loss (mean of 20 steps); 0: never
+    # validation
     validate_every: int = 0  # epochs between validations; 0: only at the end
-    metric: str = "AP"  # what `best` and `patience` go by: AP, AP50, or loss (lowest: the reference's rule)
-    patience: int = 0  # validations without a better `metric` after which training stops; 0: never
-    protocol: str = "uadetrac"  # rules of the validation
+    metric: Literal["AP", "AP50", "loss"] = "AP"  # what `best` goes by; reference: loss
+    patience: int = 0  # validations without a better `metric` before training stops; 0: never
+    protocol: str = "uadetrac"  # rules of the validation, one of PROTOCOLS or coco
     iou: float = 0.7  # overlap that counts as a hit in AP
+    # machine
     workers: int = 0  # processes that prepare samples, per device
     prefetch: int = 4  # batches that each worker prepares ahead
-    save_every: int = 0  # steps between checkpoints inside an epoch; one is written at the end of every epoch anyway
+    save_every: int = 0  # steps between checkpoints inside an epoch; 0: only at the end of epochs
 
     def __post_init__(self) -> None:
-        for name in ("input_size", "milestones"):
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        check_types(self)
-        for name, choices in (("schedule", ("cosine", "step")), ("precision", ("auto", "bf16", "fp16", "fp32")),
-                              ("bad_images", ("stop", "skip")), ("metric", ("AP", "AP50", "loss")), ("size_form", L1_FORMS),
-                              ("protocol", (*PROTOCOLS, "coco"))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
-        if self.steps < 1 or self.batch < 1 or self.epochs is not None and self.epochs <= 0:
-            raise ValueError(f"steps, epochs and batch must be positive, got {self.steps}, {self.epochs} and {self.batch}")
-        if not self.learning_rate > 0 or not 0 <= self.ema < 1:
-            raise ValueError(f"expected learning_rate > 0 and 0 <= ema < 1, got {self.learning_rate} and {self.ema}")
-        if self.crop and self.input_size is None:
-            raise ValueError("crop needs input_size, the height and width of the windows")
-        for name, known in (("model", ModelConfig), ("augment", AugmentConfig), ("conventions", Conventions)):
-            _check_keys(getattr(self, name), [f.name for f in fields(known)], f"field of {name}")
-        _check_keys(self.loss_weights, LOSS_WEIGHTS, "loss weight")
-        check_types(AugmentConfig(**self.augment))
-        check_types(Conventions(**self.conventions))
-        self.model_config  # noqa: B018 (raises where size, variant or model make no sense)
+        for name in ("input_size", "milestones"):  # JSON and YAML have no tuples
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+        _check_config(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> "TrainConfig":
-        "From plain values, which may name a `recipe` to start from; an unknown key is a ValueError naming the nearest one."
+        """Make a configuration from plain values, which may name a `recipe` to start from.
+
+        An unknown key is a ValueError that names the nearest one."""
         values = dict(values)
-        if (recipe := values.pop("recipe", None)) is not None:
+        recipe = values.pop("recipe", None)
+        if recipe is not None:
             _check_keys([recipe], RECIPES, "recipe")
             start = dict(RECIPES[recipe])
-            if "steps" in values:  # the one replaces the other
+            if "steps" in values:  # replaces the recipe's epochs
                 start.pop("epochs", None)
             values = {**start, **values}
-        _check_keys(values, [f.name for f in fields(cls)] + ["recipe"], "training parameter")
+        known = [f.name for f in fields(cls)]
+        _check_keys(values, [*known, "recipe"], "training parameter")
         return cls(**values)
 
     @property
@@ -127,26 +180,55 @@ class TrainConfig:
         "The network's configuration."
         return model_config(self.size, self.variant, **{"classes": self.classes, **self.model})
 
-    def network(self) -> SpotNet:
-        "The untrained network, weights drawn from `seed`."
-        torch.manual_seed(self.seed)
-        return SpotNet(self.model_config)
+    @property
+    def augment_config(self) -> AugmentConfig:
+        "How training images vary."
+        return AugmentConfig(**self.augment)
 
-    def samples(self, sequences: Iterable[Sequence], masks: Path | str | None = None, training: bool = True) -> Samples:
-        "Samples to train on, or whole frames as they are tested. A variant without a foreground map needs no masks."
-        network = self.model_config
-        size, augment = (self.input_size, AugmentConfig(**self.augment)) if training else (self.detect_size, None)
-        return Samples(sequences, masks if network.segmentation else None, size, augment, self.classes, self.crop and training,
-                       network.divisor, network.mean, network.std, self.seed, self.ignore_regions,
-                       Conventions(**self.conventions))
+    @property
+    def pixel_conventions(self) -> Conventions:
+        "How pixels, boxes and padding are counted."
+        return Conventions(**self.conventions)
 
     @property
     def detect_size(self) -> tuple[int, int] | None:
-        "The size to which frames are fitted at test; None: their own, padded."
+        "Height and width to which frames are fitted in tests; None: their own, padded."
         return None if self.crop or self.own_resolution else self.input_size
 
+    def network(self) -> SpotNet:
+        "Return the untrained network, weights drawn from `seed`."
+        torch.manual_seed(self.seed)
+        return SpotNet(self.model_config)
+
+    def criterion(self) -> Criterion:
+        "Return the weighted sum of the losses."
+        return Criterion(self.size_form, **self.loss_weights)
+
+    def samples(
+        self,
+        sequences: Iterable[Sequence],
+        masks: Path | str | None = None,  # not needed by a variant without a foreground map
+        training: bool = True,  # False: whole frames, as they are tested
+    ) -> Samples:
+        "Return samples to train on, or to compute the loss of the validation."
+        network = self.model_config
+        return Samples(
+            sequences,
+            masks=masks if network.segmentation else None,
+            size=self.input_size if training else self.detect_size,
+            augment=self.augment_config if training else None,
+            classes=self.classes,
+            crop=self.crop and training,
+            divisor=network.divisor,
+            mean=network.mean,
+            std=network.std,
+            seed=self.seed,
+            use_ignored=self.ignore_regions,
+            conventions=self.pixel_conventions,
+        )
+
     def rate(self, step: int) -> float:
-        "Learning rate at a step, as a share of `learning_rate`."
+        "Return the learning rate at a step, from 0, as a share of `learning_rate`."
         rise = min(1.0, (step + 1) / max(1, self.warmup * self.steps))
         done = step / self.steps
         if self.schedule == "step":
