@@ -69,7 +69,7 @@ def _describe_parts() -> dict[str, str | int]:
         parts[module] = "installed" if util.find_spec(module) else missing
     return parts
 
-
+# %% ../../nbs/09_plumbing/05_cli_data.ipynb #edf34738
 @app.command(epilog="Example: spotnet doctor")
 def doctor(as_json: Json = False) -> NoReturn:
     "What is installed and what is missing, with the command that repairs it."

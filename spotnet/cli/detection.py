@@ -88,7 +88,7 @@ WithVideo = Annotated[
     bool, typer.Option("--video", help="Also write a .webm video with the boxes drawn in.")
 ]
 
-
+# %% ../../nbs/09_plumbing/07_cli_detection.ipynb #6d442540
 @app.command(
     epilog="Example: spotnet detect outputs/run/checkpoint/last street.mp4 "
     "--out outputs/street --video"

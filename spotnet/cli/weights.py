@@ -43,7 +43,7 @@ def _changed(config: "ModelConfig", classes: int | None, variant: str | None) ->
     usual = {"segmentation": True, "attention_heads": ("heatmap",)}
     return replace(config, **{**usual, **VARIANTS[variant]})
 
-
+# %% ../../nbs/09_plumbing/09_cli_weights.ipynb #5ebce784
 @app.command(
     epilog="Examples: spotnet convert ctdet_coco_hg.pth outputs/coco.safetensors; "
     "spotnet convert ctdet_coco_hg.pth outputs/start.safetensors --classes 1 --variant spotnet"

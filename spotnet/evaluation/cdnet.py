@@ -96,7 +96,7 @@ def _sequence_counts(sequence: Sequence, masks: Iterator[np.ndarray]) -> np.ndar
         counts += pixel_counts(mask, labels)
     return counts
 
-
+# %% ../../nbs/06_evaluation/03_cdnet.ipynb #016614d3
 def evaluate_masks(
     sequences: list[Sequence],
     # a folder as `write_masks` makes it (for a single sequence also the folder of its masks), or a

@@ -108,7 +108,7 @@ def _refuse_unlike(first: Result, second: Result) -> None:
             "their numbers of objects differ"
         )
 
-
+# %% ../../nbs/06_evaluation/05_comparison.ipynb #dd6c458c
 def compare_results(
     first: Result,
     second: Result,
@@ -152,7 +152,7 @@ def compare_results(
         per_sequence=table,
     )
 
-
+# %% ../../nbs/06_evaluation/05_comparison.ipynb #fff8cec6
 def compare_detectors(
     protocol: str | Protocol,
     sequences: Collection[Sequence],

@@ -20,7 +20,7 @@ from spotnet.evaluation.judging import (
 )
 from .scores import SUBSETS, Result, average_precision, by_sequence, evaluate
 
-# %% ../../nbs/06_evaluation/04_error_analysis.ipynb #f75a68ab
+# %% ../../nbs/06_evaluation/04_error_analysis.ipynb #dbaf8c8a
 KINDS = ("hit", "duplicate", "badly placed", "partly on ignored ground", "on background")
 NEAR = 0.1  # overlap, or share ignored, from which a false positive has something to do with it
 SIZE_BANDS = {"small": 0, "medium": 32 ** 2, "large": 96 ** 2}  # smallest area in pixels, COCO's
@@ -33,7 +33,7 @@ COLOURS = {  # in which figures draw each kind, and missed objects
     "missed": "#ffeb3c",
 }
 
-
+# %% ../../nbs/06_evaluation/04_error_analysis.ipynb #f75a68ab
 def _ap_of(detections: pd.DataFrame, objects: int) -> float:
     "AP of rows with `score` and `kind`, of so many objects."
     hits = (detections.kind == "hit").to_numpy()

@@ -211,7 +211,7 @@ def by_sequence(
         raise ValueError(f"no detections for {', '.join(missing)}; there are some for {known}")
     return by_name
 
-
+# %% ../../nbs/06_evaluation/02_scores.ipynb #7d5d4f1f
 def _subsets(sequences: Iterable[Sequence]) -> dict[str, list[str]]:
     "Names of the sequences that have each attribute value."
     members = {}
