@@ -99,6 +99,10 @@ class Frames:
     def _decode(self, i: int) -> np.ndarray:
         raise TypeError(f"{type(self).__name__} does not say how its frames decode")
 
+    def size_at(self, i: int) -> tuple[int, int]:
+        "Height and width of frame i in pixels; decodes it."
+        return self._decode(range(len(self))[i]).shape[:2]
+
     @property
     def available(self) -> bool:
         "Whether there are images at all (an annotation can come without them)."
@@ -116,6 +120,9 @@ class FramesView(Frames):
     @property
     def available(self) -> bool:
         return self.frames.available
+
+    def size_at(self, i: int) -> tuple[int, int]:
+        return self.frames.size_at(int(self.indices[i]))
 
     def _decode(self, i: int) -> np.ndarray:
         return self.frames[int(self.indices[i])]

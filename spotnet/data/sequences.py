@@ -64,7 +64,10 @@ class Objects:
 
     def scaled(self, scale: float) -> "Objects":
         "The same objects in an image `scale` times as large."
-        return replace(self, boxes=self.boxes * np.float32(scale))
+        extra = dict(self.extra)
+        if "area" in extra:  # px^2, as an annotation states it
+            extra["area"] = extra["area"] * scale**2
+        return replace(self, boxes=self.boxes * np.float32(scale), extra=extra)
 
     def clipped(self, height: int, width: int) -> "Objects":
         "Boxes cut to the image; those wholly outside are gone."
@@ -74,14 +77,15 @@ class Objects:
 
 # %% ../../nbs/01_data/01_sequences.ipynb #bb772311
 NO_REGIONS = np.zeros((0, 4), np.float32)
+_PER_FRAME = ("objects", "ignored", "sizes", "image_ids", "ignored_labels")  # sliced with frames
 
 
 @dataclass(frozen=True)
 class Sequence:
     """One video with its annotation, if it has any.
 
-    Raises `DataError` for a name that no folder can have, and ValueError where there are more or
-    fewer objects or ignored regions than frames."""
+    Raises `DataError` for a name that no folder can have, and ValueError where a field that has
+    one entry per frame has more or fewer."""
 
     name: str
     frames: Frames  # (H, W, 3) RGB, decoded on demand
@@ -90,15 +94,20 @@ class Sequence:
     attributes: dict = field(default_factory=dict)  # weather, camera, ...; "boxes": "derived"
     classes: tuple = ("vehicle",)
     label_images: Frames | None = None  # per-pixel labels in the changedetection.net code
+    sizes: np.ndarray | None = None  # int64 (N, 2): height, width that the annotation declares
+    image_ids: list | None = None  # per frame: id of its image in a COCO annotation
+    ignored_labels: list[np.ndarray] | None = None  # int64 (M,) per frame: class; None: every one
+    category_ids: tuple | None = None  # per class: its id in a COCO annotation
 
     def __post_init__(self) -> None:
         check_name(self.name)
         if self.ignored is None:
             object.__setattr__(self, "ignored", [NO_REGIONS] * len(self.frames))
-        for what, n in (("objects", len(self.objects)), ("ignored", len(self.ignored))):
-            if n != len(self.frames):
+        for what in _PER_FRAME:
+            value = getattr(self, what)
+            if value is not None and len(value) != len(self.frames):
                 raise ValueError(
-                    f"sequence {self.name}: {what} for {n} frames, "
+                    f"sequence {self.name}: {what} for {len(value)} frames, "
                     f"but there are {len(self.frames)} frames"
                 )
 
@@ -111,12 +120,18 @@ class Sequence:
             raise TypeError("index by slice or array; frames[i] and objects[i] give one frame")
         indices = np.arange(len(self))[which]
         labels = self.label_images
+        chosen = {}
+        for what in _PER_FRAME:
+            value = getattr(self, what)
+            if isinstance(value, np.ndarray):
+                chosen[what] = value[indices]
+            elif value is not None:
+                chosen[what] = [value[i] for i in indices]
         return replace(
             self,
             frames=self.frames[indices],
-            objects=[self.objects[i] for i in indices],
-            ignored=[self.ignored[i] for i in indices],
             label_images=None if labels is None else labels[indices],
+            **chosen,
         )
 
     @property
@@ -124,10 +139,29 @@ class Sequence:
         "Official frame numbers, int64."
         return self.frames.numbers
 
+    def size_at(self, i: int) -> tuple[int, int]:
+        "Height and width of frame i in pixels, from the annotation, else from the frame itself."
+        if self.sizes is None:
+            return self.frames.size_at(i)
+        height, width = self.sizes[i].tolist()
+        return height, width
+
     @cached_property
     def size(self) -> tuple[int, int]:
-        "Height and width in pixels; decodes the first frame, once."
-        return self.frames[0].shape[:2]
+        """Height and width of all frames in pixels, from the annotation, else from the first frame.
+
+        Raises `DataError` where the annotation declares several sizes."""
+        if self.sizes is not None and len(self) and (self.sizes != self.sizes[0]).any():
+            other = int((self.sizes != self.sizes[0]).any(1).argmax())
+            (h0, w0), (h, w) = self.size_at(0), self.size_at(other)
+            names = self.frames.names
+            raise DataError(
+                f"sequence {self.name}",
+                f"frames of {w0}x{h0} ({names[0]}) and of {w}x{h} ({names[other]})",
+                "frames of one size",
+                "Put frames of another size into a sequence of their own.",
+            )
+        return self.size_at(0)
 
     @property
     def annotated(self) -> np.ndarray:
@@ -152,9 +186,12 @@ class Sequence:
     ) -> "Sequence":
         "Every frame decoded once, in order, scaled and kept: training visits frames at random."
         labels = self.label_images
+        frames = _kept(progress(self.frames), self.frames, scale, cv2.INTER_AREA)
+        sizes = None if self.sizes is None else [image.shape[:2] for image in frames.images]
         return replace(
             self,
-            frames=_kept(progress(self.frames), self.frames, scale, cv2.INTER_AREA),
+            frames=frames,
+            sizes=None if sizes is None else np.array(sizes, np.int64),
             objects=[o if o is None else o.scaled(scale) for o in self.objects],
             ignored=[regions * np.float32(scale) for regions in self.ignored],
             label_images=None
