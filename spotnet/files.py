@@ -116,7 +116,7 @@ def read_json(path: Path | str,
     Raises DataError for a file that is unreadable, no JSON, or of another kind, and, without
     `default`, for one that is missing."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_bytes())  # UTF-8 or 16, with a byte order mark or not
     except OSError as error:
         if isinstance(error, FileNotFoundError) and default is not _REQUIRED:
             return default

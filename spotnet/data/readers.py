@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .benchmarks import read_cdnet, read_scenes, read_uadetrac, read_uavdt
+from spotnet.data.benchmarks import (
+    annotated_videos, read_cdnet, read_scenes, read_uadetrac, read_uavdt, uavdt_files,
+)
 from .boxes import box_areas
-from .finding import clip_name, require_path
-from .formats import read_coco, read_images, read_mot, read_video
+from .coco import read_coco
+from .finding import files_named, require_path
+from .formats import read_images, read_mot, read_video
 from .sequences import NO_REGIONS, Sequence
 from ..files import DataError
 
@@ -67,11 +70,9 @@ def sequence_names(source: str, root: Path | str) -> list[str]:
 
     For UA-DETRAC and UAVDT the annotation is not read, so that the answer comes at once."""
     if source == "uavdt":
-        files = require_path(root, "the GT folder").rglob("*_gt_whole.txt")
-        return sorted(p.name.removesuffix("_gt_whole.txt") for p in files)
+        return sorted(uavdt_files(require_path(root, "the GT folder")))
     if source == "uadetrac" and Path(root).is_dir():
-        videos = [p for p in Path(root).rglob("*.mp4") if any(p.parent.glob("gt*.txt"))]
-        return sorted({p.stem for p in Path(root).rglob("*.xml")} | {clip_name(p) for p in videos})
+        return sorted({p.stem for p in files_named(root, "*.xml")} | set(annotated_videos(root)))
     return sorted(s.name for s in load_sequences(source, root))
 
 # %% ../../nbs/01_data/10_readers.ipynb #6a3a8878
