@@ -26,7 +26,7 @@ from .frames import AbsentFrames, Frames, folder_frames
 from .published import published_table
 from .rows import boxes_from_rows, read_rows
 from .sequences import Objects, Sequence
-from ..files import DataError, check_name, read_json, read_table
+from ..files import OR_REPAIR, DataError, Repairs, check_name, read_json, read_table
 
 # %% ../../nbs/01_data/08_benchmarks.ipynb #6646a11e
 def is_chosen(name: str, split: str | None, names: list[str] | None, table: pd.DataFrame) -> bool:
@@ -58,20 +58,32 @@ def _detrac_label(target: Element) -> int:
     return DETRAC_CLASSES.index(kind) if kind in DETRAC_CLASSES else len(DETRAC_CLASSES) - 1
 
 
-def _detrac_frame(frame: Element, where: str) -> Objects:
+def _detrac_frame(frame: Element, where: str, repairs: Repairs) -> Objects:
     "The objects of one <frame> element."
-    targets = list(frame.iterfind("target_list/target"))
-    boxes = np.array([_xywh(t.find("box")) for t in targets], np.float64).reshape(-1, 4)
-    ids = [int(t.attrib["id"]) for t in targets]
-    hidden = np.array([t.find("occlusion") is not None for t in targets], np.int64)
-    labels = [_detrac_label(t) for t in targets]
+    boxes, facts = [], []
+    for target in frame.iterfind("target_list/target"):
+        try:
+            hidden = target.find("occlusion") is not None
+            fact = int(target.attrib["id"]), _detrac_label(target), hidden
+            boxes.append(_xywh(target.find("box")))
+            facts.append(fact)
+        except (KeyError, AttributeError, ValueError, OverflowError) as error:
+            found = f"an incomplete target ({error})"
+            wanted = "left, top, width, height, id and attribute"
+            repairs.add(DataError(where, found, wanted, f"Correct it, {OR_REPAIR}"))
+    boxes = np.array(boxes, np.float64).reshape(-1, 4)
+    facts = np.array(facts, np.int64).reshape(-1, 3)  # id, class, occluded
     corners = corners_from_xywh(boxes, first_pixel=1)
-    refuse_boxes(corners, lambda i: f"{where}, target {ids[i]}", boxes, "Remove the target.")
-    return Objects(corners, ids, labels, {"occluded": hidden})
+    keep = refuse_boxes(corners, lambda i: f"{where}, target {facts[i, 0]}", boxes, repairs)
+    ids, labels, hidden = facts[keep].T
+    return Objects(corners[keep], ids, labels, {"occluded": hidden})
 
 # %% ../../nbs/01_data/08_benchmarks.ipynb #72662142
-def _read_detrac_xml(path: Path) -> tuple[str, dict, dict[int, Objects], np.ndarray]:
+def _read_detrac_xml(
+    path: Path, repair: bool
+) -> tuple[str, dict, dict[int, Objects], np.ndarray]:
     "Name, attributes, objects by frame number, and ignored regions (M, 4) of one XML file."
+    repairs = Repairs(path, repair)
     tree = _parse_xml(path)
     if tree.tag != "sequence" or "name" not in tree.attrib:
         found = f"an XML document <{tree.tag}>"
@@ -84,13 +96,14 @@ def _read_detrac_xml(path: Path) -> tuple[str, dict, dict[int, Objects], np.ndar
         for frame in tree.iterfind("frame"):
             number = int(frame.attrib["num"])
             where = f"{path}: frame {number}"
-            objects[number] = _detrac_frame(frame, where)
+            objects[number] = _detrac_frame(frame, where, repairs)
     except DataError:
         raise
     except (KeyError, AttributeError, ValueError, OverflowError) as error:
         found = f"an incomplete element ({error})"
         wanted = "left, top, width, height, id and attribute"
         raise DataError(where, found, wanted, "Unpack the annotation again.") from error
+    repairs.tell("targets")
     element = tree.find("sequence_attribute")
     facts = {} if element is None else element.attrib
     attributes = {
@@ -109,12 +122,16 @@ def _listed_regions(facts: dict) -> np.ndarray:
     return np.array(regions).reshape(-1, 4)
 
 
-def _detrac_text(name: str, frames: Frames, texts: list[Path], facts: dict) -> Sequence:
+def _detrac_text(
+    name: str, frames: Frames, texts: list[Path], facts: dict, repair: bool
+) -> Sequence:
     "A sequence whose boxes are in text files: frame,id,left,top,width,height,..."
     objects = [None] * len(frames)
     for text in texts:
-        rows = read_rows(text, 6, "frame,id,left,top,width,height")
-        found = boxes_from_rows(rows, frames.numbers, text, first_pixel=1, ids=1)
+        repairs = Repairs(text, repair)
+        rows = read_rows(text, 6, "frame,id,left,top,width,height", repairs=repairs)
+        found = boxes_from_rows(rows, frames.numbers, text, 1, repairs=repairs, ids=1)
+        repairs.tell("rows")
         objects = [old if new is None else new for old, new in zip(objects, found)]
     beside = texts[0].with_name("ignored_regions.txt")
     if beside.exists():
@@ -145,7 +162,9 @@ def annotated_videos(root: Path | str) -> dict[str, Path]:
     return refuse_twins(((clip_name(path), path) for path in videos), "video")
 
 
-def read_uadetrac(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
+def read_uadetrac(
+    root: Path | str, split: str | None, names: list[str] | None, repair: bool = False
+) -> list[Sequence]:
     "Sequences of UA-DETRAC: one per XML file, and one per video with text annotation beside it."
     root = require_path(root, "UA-DETRAC frames and XML annotations")
     table = published_table("detrac_sequences")
@@ -156,7 +175,7 @@ def read_uadetrac(root: Path | str, split: str | None, names: list[str] | None) 
     for path in [root] if root.is_file() else files.values():
         if root.is_dir() and not is_chosen(path.stem, split, names, table):
             continue
-        name, attributes, objects, regions = _read_detrac_xml(path)
+        name, attributes, objects, regions = _read_detrac_xml(path, repair)
         listed = facts.get(name, {})
         frames = _from_one(open_frames(place_of(name, places)), name)
         if frames is None:
@@ -170,7 +189,8 @@ def read_uadetrac(root: Path | str, split: str | None, names: list[str] | None) 
     for name, path in annotated_videos(root).items() if root.is_dir() else ():
         if name not in known and is_chosen(name, split, names, table):
             texts = sorted(path.parent.glob("gt*.txt"))
-            sequences.append(_detrac_text(name, open_frames(path), texts, facts.get(name, {})))
+            listed = facts.get(name, {})
+            sequences.append(_detrac_text(name, open_frames(path), texts, listed, repair))
     return sequences
 
 # %% ../../nbs/01_data/08_benchmarks.ipynb #c1a3c780
@@ -184,31 +204,40 @@ def uavdt_files(root: Path | str) -> dict[str, Path]:
     return refuse_twins(((path.name.removesuffix(ending), path) for path in files), "annotation")
 
 
-def _uavdt_ignored(path: Path, frames: Frames) -> list[np.ndarray] | None:
+def _uavdt_ignored(path: Path, frames: Frames, repair: bool) -> list[np.ndarray] | None:
     """Ignored regions of every frame, from a file that may go on after the last frame; None
     without a file."""
     if not path.exists():
         return None
-    rows = read_rows(path, 6, "frame,id,left,top,width,height")
-    every = np.union1d(rows[:, 0], frames.numbers)
-    found = boxes_from_rows(rows, every, path, missing=Objects.empty())
+    repairs = Repairs(path, repair)
+    rows = read_rows(path, 6, "frame,id,left,top,width,height", repairs=repairs)
+    every = np.union1d(rows[~np.isnan(rows[:, 0]), 0], frames.numbers)
+    found = boxes_from_rows(rows, every, path, missing=Objects.empty(), repairs=repairs)
+    repairs.tell("rows")
     return [found[i].boxes for i in np.searchsorted(every, frames.numbers)]
 
 
-def _uavdt_sequence(path: Path, place: Path | None, listed: dict, root: Path) -> Sequence:
+def _uavdt_sequence(
+    path: Path, place: Path | None, listed: dict, root: Path, repair: bool
+) -> Sequence:
     "The sequence of one `_gt_whole.txt`; `listed`: its row in the published list."
     name = path.name.removesuffix("_gt_whole.txt")
     names = "frame,id,left,top,width,height,out-of-view,occlusion,category"
-    rows = read_rows(path, 9, names)
+    repairs = Repairs(path, repair)
+    rows = read_rows(path, 9, names, repairs=repairs)
     rows[:, 8] -= 1
     frames = _from_one(open_frames(place), name)
     if frames is None:
         stated = int(listed.get("toolkit_frames") or listed.get("max_gt_frame") or 0)
-        last = max(int(rows[:, 0].max(initial=0)), stated)
+        last = max(int(np.nanmax(rows[:, 0], initial=0)), stated)
         frames = AbsentFrames.up_to(last, name, root)
     columns = {"ids": 1, "labels": 8, "out_of_view": 6, "occlusion": 7}
-    objects = boxes_from_rows(rows, frames.numbers, path, missing=Objects.empty(), **columns)
-    ignored = _uavdt_ignored(path.with_name(f"{name}_gt_ignore.txt"), frames)
+    empty = Objects.empty()
+    objects = boxes_from_rows(
+        rows, frames.numbers, path, missing=empty, repairs=repairs, **columns
+    )
+    repairs.tell("rows")
+    ignored = _uavdt_ignored(path.with_name(f"{name}_gt_ignore.txt"), frames, repair)
     tags = [a for a in listed.get("attributes", "").split("|") if a not in ("", "unknown")]
     attributes = {
         "tags": tags,
@@ -219,7 +248,9 @@ def _uavdt_sequence(path: Path, place: Path | None, listed: dict, root: Path) ->
     return Sequence(name, frames, objects, ignored, attributes, UAVDT_CLASSES)
 
 
-def read_uavdt(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
+def read_uavdt(
+    root: Path | str, split: str | None, names: list[str] | None, repair: bool = False
+) -> list[Sequence]:
     "Sequences of UAVDT: one per `_gt_whole.txt`."
     root = require_path(root, "UAVDT frames and the GT folder")
     table = published_table("uavdt_sequences")
@@ -229,7 +260,8 @@ def read_uavdt(root: Path | str, split: str | None, names: list[str] | None) -> 
     for name, path in uavdt_files(root).items():
         if is_chosen(name, split, names, table):
             listed = facts.get(name, {})
-            sequences.append(_uavdt_sequence(path, place_of(name, places), listed, root))
+            place = place_of(name, places)
+            sequences.append(_uavdt_sequence(path, place, listed, root, repair))
     return sequences
 
 # %% ../../nbs/01_data/08_benchmarks.ipynb #bf84ea8c
@@ -266,7 +298,9 @@ def _cdnet_sequence(name: str, folder: Path) -> Sequence:
     return Sequence(name, frames, objects, None, attributes, label_images=labels)
 
 
-def read_cdnet(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
+def read_cdnet(
+    root: Path | str, split: str | None, names: list[str] | None, repair: bool = False
+) -> list[Sequence]:
     "Sequences of changedetection.net: one per `input` folder. There are no splits."
     root = require_path(root, "a changedetection.net sequence, or a folder of them")
     if split is not None:
@@ -320,7 +354,9 @@ def _scene_objects(path: Path, numbers: np.ndarray) -> list[Objects]:
         raise DataError(path, found, ", ".join(SCENE_COLUMNS), _RENDER_AGAIN) from error
 
 
-def read_scenes(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
+def read_scenes(
+    root: Path | str, split: str | None, names: list[str] | None, repair: bool = False
+) -> list[Sequence]:
     "Rendered scenes: one per `scene.json`."
     root = require_path(root, "rendered scenes (make them with: spotnet scenes FOLDER)")
     sequences = []

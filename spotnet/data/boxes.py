@@ -12,7 +12,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ..files import DataError
+from ..files import OR_REPAIR, DataError, Repairs
 
 # %% ../../nbs/01_data/05_boxes.ipynb #4ad737bc
 def box_areas(boxes: np.ndarray) -> np.ndarray:
@@ -106,16 +106,22 @@ def refuse_boxes(
     corners: np.ndarray,  # (N, 4) x0, y0, x1, y1
     where: Callable[[int], str],  # the place of box i, for the message
     boxes: np.ndarray,  # (N, 4) as the file has them, for the message
-    remedy: str,
-) -> None:
-    "Raise `DataError` for the first box that has no size or is out of range."
+    repairs: Repairs,  # raises for the first box, or counts those that are left out
+) -> np.ndarray:
+    "bool (N,): boxes that have a size and are in range; the others go to `repairs`."
+    keep = np.ones(len(corners), bool)
     for bad, found, expected in (
         (is_out_of_range(corners), "a box beyond any image", f"coordinates up to {FARTHEST:,}"),
         (has_no_size(corners), "a box of zero or negative size", "width and height above 0"),
     ):
+        bad = bad & keep
         if bad.any():
-            i = int(np.flatnonzero(bad)[0])
-            raise DataError(where(i), f"{found} ({boxes[i].tolist()})", expected, remedy)
+            i = int(bad.argmax())
+            found = f"{found} ({boxes[i].tolist()})"
+            remedy = f"Remove the box, {OR_REPAIR}"
+            repairs.add(DataError(where(i), found, expected, remedy), int(bad.sum()))
+            keep &= ~bad
+    return keep
 
 # %% ../../nbs/01_data/05_boxes.ipynb #cd3cbe89
 def boxes_from_labels(label_image: np.ndarray, min_area: int = 60, closing: int = 5) -> np.ndarray:

@@ -17,7 +17,7 @@ from .frames import IMAGES, FolderFrames, folder_frames
 from .rows import boxes_from_rows, read_rows
 from .sequences import Objects, Sequence
 from .video import VIDEOS, VideoFrames
-from ..files import DataError, check_name
+from ..files import DataError, Repairs, check_name
 
 # %% ../../nbs/01_data/09_formats.ipynb #3ee3319c
 def _seqinfo(info: Path) -> tuple[str, tuple[int, int] | None]:
@@ -55,12 +55,12 @@ def _mot_frames(folder: Path, declared: tuple[int, int] | None, rows: np.ndarray
     return FolderFrames(frames.paths, numbers, sizes=sizes)
 
 
-def _mot_sequence(name: str, folder: Path) -> Sequence:
+def _mot_sequence(name: str, folder: Path, repair: bool) -> Sequence:
     images, declared = _seqinfo(folder / "seqinfo.ini")
     text, labels = folder / "gt" / "gt.txt", folder / "gt" / "labels.txt"
-    rows = np.zeros((0, 7))
+    rows, repairs = np.zeros((0, 7)), Repairs(text, repair)
     if text.exists():
-        rows = read_rows(text, 7, "frame,id,left,top,width,height,confidence")
+        rows = read_rows(text, 7, "frame,id,left,top,width,height,confidence", repairs=repairs)
     frames = _mot_frames(folder / images, declared, rows)
     if not text.exists():
         return Sequence(name, frames, [None] * len(frames), sizes=frames.sizes)
@@ -73,17 +73,22 @@ def _mot_sequence(name: str, folder: Path) -> Sequence:
             where, found = f"{text}: row {odd.argmax() + 1}", f"class {rows[odd.argmax(), 7] + 1:g}"
             remedy = "Export the annotation again."
             raise DataError(where, found, f"1 to {len(classes)}, as in {labels}", remedy)
-    counts = rows[:, 6] > 0
-    if not counts.all():  # checked as a whole first, so that a message names the true line
-        boxes_from_rows(rows, frames.numbers, text)
     empty = Objects.empty()
-    objects = boxes_from_rows(rows[counts], frames.numbers, text, 1, missing=empty, **columns)
-    regions = boxes_from_rows(rows[~counts], frames.numbers, text, 1, missing=empty)
-    ignored = [o.boxes for o in regions]
+    columns["counts"] = 6
+    rows[:, 6] = rows[:, 6] > 0
+    every = boxes_from_rows(
+        rows, frames.numbers, text, 1, missing=empty, repairs=repairs, **columns
+    )
+    repairs.tell("rows")
+    counts = [o.extra.get("counts", np.zeros(0)) > 0 for o in every]
+    objects = [Objects(o.boxes, o.ids, o.labels)[c] for o, c in zip(every, counts)]
+    ignored = [o.boxes[~c] for o, c in zip(every, counts)]
     return Sequence(name, frames, objects, ignored, classes=classes, sizes=frames.sizes)
 
 
-def read_mot(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
+def read_mot(
+    root: Path | str, split: str | None, names: list[str] | None, repair: bool = False
+) -> list[Sequence]:
     "Sequences of MOTChallenge, named like their folders."
     root = require_path(root, "MOTChallenge sequences")
     folders = {path.parent for path in files_named(root, "seqinfo.ini")}
@@ -91,7 +96,8 @@ def read_mot(root: Path | str, split: str | None, names: list[str] | None) -> li
     if split is not None and split != root.name:
         folders = {f for f in folders if split in f.relative_to(root).parts[:-1]}
     named = name_by_path(sorted(folders), root, suffix=False)
-    return [_mot_sequence(n, f) for n, f in named.items() if names is None or n in names]
+    chosen = [name for name in named if names is None or name in names]
+    return [_mot_sequence(name, named[name], repair) for name in chosen]
 
 # %% ../../nbs/01_data/09_formats.ipynb #71264c10
 def _unannotated(name: str, frames: Any) -> Sequence:
@@ -104,7 +110,9 @@ def _refuse_split(source: str, split: str | None) -> None:
         raise ValueError(f"source {source} has no splits, but split is {split!r}; leave it out")
 
 
-def read_video(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
+def read_video(
+    root: Path | str, split: str | None, names: list[str] | None, repair: bool = False
+) -> list[Sequence]:
     "One sequence per video file, named like the file, or by its path where names are alike."
     _refuse_split("video", split)
     root = require_path(root, "a video, or a folder of videos")
@@ -116,7 +124,9 @@ def read_video(root: Path | str, split: str | None, names: list[str] | None) -> 
     return [_unannotated(name, VideoFrames(named[name])) for name in chosen]
 
 
-def read_images(root: Path | str, split: str | None, names: list[str] | None) -> list[Sequence]:
+def read_images(
+    root: Path | str, split: str | None, names: list[str] | None, repair: bool = False
+) -> list[Sequence]:
     "One sequence per folder with images in it, named like the folder, or by its path."
     _refuse_split("images", split)
     root = require_path(root, "a folder of images, or a folder of such folders")

@@ -40,15 +40,16 @@ def load_sequences(
     root: Path | str,  # folder or file
     split: str | None = None,  # "train" or "test", where the data set has splits
     names: Iterable[str] | None = None,  # only these sequences
+    repair: bool = False,  # leave out damaged boxes, with one warning for each file
 ) -> list[Sequence]:
     """Every sequence of a data set under `root`, frames not yet decoded.
 
-    Raises ValueError for an unknown source, and `DataError` for a missing or empty folder, a
-    name that is not there, and any malformed file."""
+    Raises ValueError for an unknown source and for a split of one that has none, and `DataError`
+    for a missing or empty folder, a name that is not there or twice, and any malformed file."""
     if source not in READERS:
         raise ValueError(f"unknown source {source!r}; expected one of {', '.join(READERS)}")
     names = None if names is None else list(names)
-    sequences = READERS[source](root, split, names)
+    sequences = READERS[source](root, split, names, repair)
     if not sequences:
         wanted = ""
         if names:

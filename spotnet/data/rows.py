@@ -18,12 +18,12 @@ import pandas as pd
 
 from .boxes import FARTHEST, corners_from_xywh, has_no_size, is_out_of_range
 from .sequences import Objects
-from ..files import DataError
+from ..files import OR_REPAIR, DataError, Repairs
 
 # %% ../../nbs/01_data/06_rows.ipynb #79eade00
 def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:
     "Number (from 1) and text of the lines that are not blank, one at a time."
-    with Path(path).open(encoding="utf-8") as file:
+    with Path(path).open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield number, line.strip()
@@ -39,12 +39,14 @@ def read_rows(
     columns: int,  # that every row must have
     names: str,  # what a row holds, in words, for the error
     separator: str = ",",  # a regular expression
+    repairs: Repairs | None = None,  # counts rows that are left out; None: the first one raises
 ) -> np.ndarray:
-    """Separated numbers, float64 (N, >= columns).
+    """Separated numbers, float64 (N, >= columns); a row that is left out is NaN.
 
     Raises `DataError`, with the line, for a row with fewer columns or a cell that is no finite
     number, and for a file that cannot be read as text."""
     path = Path(path)
+    repairs = repairs or Repairs(path)
     try:
         table = pd.read_csv(
             path,
@@ -52,34 +54,36 @@ def read_rows(
             header=None,
             dtype=np.float64,
             quoting=csv.QUOTE_NONE,
-            encoding="utf-8",
+            encoding="utf-8-sig",
         )
         rows = table.to_numpy()
     except pd.errors.EmptyDataError:
         return np.zeros((0, columns))
     except (ValueError, OSError):  # read again below, to name the line
-        return _read_slowly(path, columns, names, separator)
+        return _read_slowly(path, columns, names, separator, repairs)
     if rows.shape[1] >= columns and np.isfinite(rows[:, :columns]).all():
         return rows
-    return _read_slowly(path, columns, names, separator)
+    return _read_slowly(path, columns, names, separator, repairs)
 
 
-def _read_slowly(path: Path, columns: int, names: str, separator: str) -> np.ndarray:
-    "As `read_rows`, line by line; raises for the first line that is wrong."
-    remedy = "Correct the row; nothing was read from this file."
+def _read_slowly(
+    path: Path, columns: int, names: str, separator: str, repairs: Repairs
+) -> np.ndarray:
+    "As `read_rows`, line by line."
     rows = array("d")
     try:
         for number, line in numbered_lines(path):
             where = f"{path}:{number}"
             cells = re.split(separator, line)
-            if len(cells) < columns:
-                wanted = f"at least {columns}: {names}"
-                raise DataError(where, f"{len(cells)} columns", wanted, remedy)
-            for cell in cells[:columns]:
-                rows.append(_number(cell))
-                if not np.isfinite(rows[-1]):
-                    wanted = f"a number in each column: {names}"
-                    raise DataError(where, f"{cell.strip()!r}", wanted, remedy)
+            values = [_number(cell) for cell in cells[:columns]]
+            odd = [cell.strip() for cell, v in zip(cells, values) if not np.isfinite(v)]
+            found, wanted = f"{len(cells)} columns", f"at least {columns}: {names}"
+            if odd:
+                found, wanted = repr(odd[0]), f"a number in each column: {names}"
+            if odd or len(cells) < columns:
+                repairs.add(DataError(where, found, wanted, f"Correct the row, {OR_REPAIR}"))
+                values = [np.nan] * columns
+            rows.extend(values)
     except (OSError, UnicodeDecodeError) as error:
         found, remedy = f"no readable text ({error})", "Check the path and the file."
         raise DataError(path, found, f"rows {names}", remedy) from error
@@ -94,6 +98,10 @@ def _number(cell: str) -> float:
         return np.nan
 
 # %% ../../nbs/01_data/06_rows.ipynb #9c1a5ac4
+_SIZE = "width and height above 0"
+_COMPLETE = "Remove the row, complete the frames"
+
+
 def boxes_from_rows(
     rows: np.ndarray,  # float64 (N, M): column 0 is the frame
     numbers: np.ndarray,  # official frame numbers of the sequence, ascending
@@ -101,6 +109,7 @@ def boxes_from_rows(
     first_pixel: float = 0.0,  # coordinate that the format gives to the first pixel's outer corner
     column: int = 2,  # from here on: left, top, width, height
     missing: Objects | None = None,  # of frames without a row
+    repairs: Repairs | None = None,  # counts rows that are left out; None: the first one raises
     **columns: int,  # columns of `ids`, `labels`, or of a name in `extra`
 ) -> list[Objects | None]:
     """Objects per frame, from rows of text.
@@ -108,7 +117,8 @@ def boxes_from_rows(
     Raises `DataError`, with the line, for a box without size or beyond any image, and for a
     frame number that the sequence does not have."""
     corners = corners_from_xywh(rows[:, column : column + 4], first_pixel)
-    _refuse_rows(rows, corners, numbers, path)
+    keep = _refuse_rows(rows, corners, numbers, path, repairs or Repairs(path))
+    rows, corners = rows[keep], corners[keep]
     order = np.argsort(rows[:, 0], kind="stable")
     start = np.searchsorted(rows[order, 0], numbers, "left")
     end = np.searchsorted(rows[order, 0], numbers, "right")
@@ -125,34 +135,27 @@ def boxes_from_rows(
 
 
 def _refuse_rows(
-    rows: np.ndarray, corners: np.ndarray, numbers: np.ndarray, path: Path | str
-) -> None:
-    "DataError for the first row whose box or frame number is wrong."
+    rows: np.ndarray, corners: np.ndarray, numbers: np.ndarray, path: Path | str, repairs: Repairs
+) -> np.ndarray:
+    "bool (N,): rows whose box and frame number are right; rows of NaN are none."
+    keep = ~np.isnan(rows[:, 0])
     known = f"one of the {len(numbers)} frames" if len(numbers) else "a frame"
     if len(numbers):
         known += f" {numbers.min()} to {numbers.max()}"
     limit = f"coordinates up to {FARTHEST:,}"
+    large = (np.abs(rows) > 2**53).any(1)
+    absent = ~np.isin(rows[:, 0], numbers)
     for bad, found, expected, remedy in (
-        (is_out_of_range(corners), "a box beyond any image", limit, "Correct the row."),
-        (
-            has_no_size(corners),
-            "a box of zero or negative size",
-            "width and height above 0",
-            "Remove the row.",
-        ),
-        (
-            (np.abs(rows) > 2**53).any(1),
-            "a number beyond measure",
-            "one that counts something",
-            "Correct the row.",
-        ),
-        (
-            ~np.isin(rows[:, 0], numbers),
-            "a frame number beyond the sequence",
-            known,
-            "Remove the row, or complete the frames.",
-        ),
+        (is_out_of_range(corners), "a box beyond any image", limit, "Correct the row"),
+        (has_no_size(corners), "a box of zero or negative size", _SIZE, "Remove the row"),
+        (large, "a number beyond measure", "one that counts something", "Correct the row"),
+        (absent, "a frame number beyond the sequence", known, _COMPLETE),
     ):
+        bad = bad & keep
         if bad.any():
             number, line = line_of(path, int(bad.argmax()))
-            raise DataError(f"{path}:{number}", f"{found} ({line})", expected, remedy)
+            remedy = f"{remedy}, {OR_REPAIR}"
+            error = DataError(f"{path}:{number}", f"{found} ({line})", expected, remedy)
+            repairs.add(error, int(bad.sum()))
+            keep &= ~bad
+    return keep
