@@ -380,6 +380,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'spotnet/data/frames.py'),
                                      'spotnet.data.frames.FramesView.available': ( '01_data/frames.html#framesview.available',
                                                                                    'spotnet/data/frames.py'),
+                                     'spotnet.data.frames.FramesView.rate': ( '01_data/frames.html#framesview.rate',
+                                                                              'spotnet/data/frames.py'),
                                      'spotnet.data.frames.FramesView.size_at': ( '01_data/frames.html#framesview.size_at',
                                                                                  'spotnet/data/frames.py'),
                                      'spotnet.data.frames.TimeOrder': ('01_data/frames.html#timeorder', 'spotnet/data/frames.py'),
