@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Checkpoint', 'Material', 'MaterialSource', 'WrittenFormat', 'Score', 'Flip', 'Zoom', 'WithMasks', 'WithVideo',
-           'ProtocolName', 'Truth', 'Results', 'Iou', 'TruthSource', 'ReadFormat', 'Repair', 'Against', 'Interval',
-           'Published', 'ErrorFolder', 'AuditFile', 'Strict', 'detect', 'evaluate']
+           'ProtocolName', 'Truth', 'Results', 'Iou', 'TruthSource', 'ReadFormat', 'Classes', 'Repair', 'Against',
+           'Interval', 'Published', 'ErrorFolder', 'AuditFile', 'Strict', 'detect', 'evaluate']
 
 # %% ../../nbs/09_plumbing/07_cli_detection.ipynb #693c1852
 import json
@@ -209,9 +209,13 @@ ReadFormat = Annotated[
     str | None,
     typer.Option(help="Of the result files: uadetrac, uavdt, coco, yolo or csv."),
 ]
+Classes = Annotated[
+    str | None,
+    typer.Option(help="Only detections of these: names of the annotation, or numbers: car,bus."),
+]
 Repair = Annotated[
     bool,
-    typer.Option("--repair", help="Leave out boxes without size instead of refusing."),
+    typer.Option("--repair", help="Leave out damaged boxes and rows instead of refusing."),
 ]
 Against = Annotated[
     Path | None, typer.Option(help="Other results of the same format to compare with.")
@@ -259,6 +263,7 @@ def evaluate(
     source: TruthSource = None,
     format: ReadFormat = None,
     repair: Repair = False,
+    classes: Classes = None,
     against: Against = None,
     interval: Interval = False,
     published: Published = False,
@@ -275,11 +280,14 @@ def evaluate(
     if protocol == "cdnet":
         _evaluate_masks(truth, detections, source, as_json)
         return
-    reading = {"source": source, "format": format, "repair": repair}
+    chosen = [name.strip() for name in classes.split(",")] if classes else None
+    reading = {"source": source, "format": format, "repair": repair, "classes": chosen}
     result, missing = evaluate_files(protocol, truth, detections, iou, **reading)
     if missing:
         count, names = len(missing), ", ".join(missing)
         typer.echo(f"no result file for {count} annotated sequences: {names}", err=True)
+    for note in result.notes:
+        typer.echo(f"note: {note}", err=True)
     _print_result(result, missing, interval, as_json)
     if published:
         table = beside_published(protocol, {str(detections): result})

@@ -6,8 +6,6 @@
 __all__ = ['COCO_FIGURES', 'coco_figures', 'coco_tables']
 
 # %% ../../nbs/06_evaluation/06_coco.ipynb #d31970fd
-from collections.abc import Iterable
-
 import numpy as np
 from hotcoco import COCO, COCOeval
 
@@ -21,18 +19,30 @@ COCO_FIGURES = (
 )
 
 
+_AREAS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}  # px^2
+
+
+def _figures_of_nothing(truth: dict) -> dict[str, float]:
+    "The figures without any detection: 0, and NaN for sizes that no object has."
+    areas = np.array([a["area"] for a in truth["annotations"] if not a["iscrowd"]])
+    figures = {}
+    for name in COCO_FIGURES:
+        low, high = _AREAS.get(name.partition("_")[2], (0, 1e10))
+        exists = ((areas >= low) & (areas <= high)).any()
+        figures[name] = 0.0 if exists else float("nan")
+    return figures
+
+
 def coco_figures(
     truth: dict,  # a COCO data set: images, annotations, categories
     rows: np.ndarray,  # (N, 7): image, x, y, width, height, score, category
 ) -> dict[str, float]:
-    """COCO's twelve box figures in percent; NaN where no object is of the size asked for.
-
-    Without detections all figures are 0."""
+    """COCO's twelve box figures in percent; NaN where no object is of the size asked for."""
+    if not len(rows):
+        return _figures_of_nothing(truth)
     engine = COCO()
     engine.dataset = truth
     engine.createIndex()
-    if not len(rows):
-        return dict.fromkeys(COCO_FIGURES, 0.0)
     run = COCOeval(engine, engine.loadRes(rows), "bbox")
     run.evaluate()
     run.accumulate()
@@ -43,39 +53,74 @@ def coco_figures(
     return figures
 
 # %% ../../nbs/06_evaluation/06_coco.ipynb #672e4f69
+def _class_names(sequences: list[Sequence], by_name: dict[str, Detections]) -> tuple[str, ...]:
+    "Classes that are told apart; a single one where detections, or objects, have no other."
+    names = tuple(dict.fromkeys(name for s in sequences for name in s.classes))
+    named = any((by_name[s.name].labels >= 0).any() for s in sequences)
+    found_any = any(len(by_name[s.name]) for s in sequences)
+    if len(names) > 1 and (named or not found_any):
+        return names
+    return ("object",)
+
+
+def _truth_rows(s: Sequence, i: int, classes: tuple[str, ...]) -> list[dict]:
+    "The annotations of frame i of a sequence; ignored regions are crowds."
+    objects, regions = s.objects[i], s.ignored[i]
+    region_labels = np.full(len(regions), -1)
+    if s.ignored_labels is not None:
+        region_labels = s.ignored_labels[i]
+    sides = objects.boxes[:, 2:].astype(np.float64) - objects.boxes[:, :2]
+    areas = objects.extra.get("area", sides.prod(1))
+    rows = []
+    for boxes, labels, sizes, crowd in (
+        (objects.boxes, objects.labels, areas, 0),
+        (regions, region_labels, np.zeros(len(regions)), 1),
+    ):
+        for (x0, y0, x1, y1), label, area in zip(boxes.tolist(), labels, sizes.tolist()):
+            own = range(len(classes))
+            if len(classes) > 1 and label >= 0:
+                own = [classes.index(s.classes[label])]
+            box = [x0, y0, x1 - x0, y1 - y0]
+            facts = {"iscrowd": crowd, "bbox": box, "area": area}
+            rows += [{"category_id": 1 + k, **facts} for k in own]
+    return rows
+
+
+def _found_labels(d: Detections, s: Sequence, classes: tuple[str, ...]) -> np.ndarray:
+    "Category of each detection (N,); 0 for one that is left out."
+    if len(classes) == 1:
+        known = (d.labels >= 0) | (d.labels.max(initial=-1) < 0)
+        return known.astype(np.int64)
+    category = np.array([1 + classes.index(name) for name in s.classes] + [0])
+    known = (d.labels >= 0) & (d.labels < len(s.classes))
+    return category[np.where(known, d.labels, -1)]
+
+
 def coco_tables(
-    sequences: Iterable[Sequence],
+    sequences: list[Sequence],
     by_name: dict[str, Detections],  # detections by sequence name
 ) -> tuple[dict, np.ndarray]:
     """Sequences as a COCO data set, and their detections as rows (N, 7) for `coco_figures`.
 
-    Detections in frames that are not annotated are left out."""
-    images, annotations, rows = [], [], []
+    Detections in frames that are not annotated, or of a class that the annotation does not have,
+    are left out."""
+    classes = _class_names(sequences, by_name)
+    images, annotations, rows = [], [], [np.zeros((0, 7))]
     for s in sequences:
-        height, width = s.size if s.frames.available else (0, 0)
         image_of = {}
         for i in s.annotated:
             image = len(images) + 1
             image_of[int(s.numbers[i])] = image
-            images.append({"id": image, "width": width, "height": height})
-            for boxes, crowd in ((s.objects[i].boxes, 0), (s.ignored[i], 1)):
-                for x0, y0, x1, y1 in boxes.tolist():
-                    annotations.append({
-                        "id": len(annotations) + 1,
-                        "image_id": image,
-                        "category_id": 1,
-                        "iscrowd": crowd,
-                        "bbox": [x0, y0, x1 - x0, y1 - y0],
-                        "area": (x1 - x0) * (y1 - y0),
-                    })
+            images.append({"id": image, "width": 0, "height": 0})  # the rules do not use the size
+            for row in _truth_rows(s, i, classes):
+                annotations.append({"id": len(annotations) + 1, "image_id": image, **row})
         d = by_name[s.name]
         ids = np.array([image_of.get(int(frame), 0) for frame in d.frames], np.float64)
-        sizes = d.boxes[:, 2:] - d.boxes[:, :2]
-        columns = np.column_stack([ids, d.boxes[:, :2], sizes, d.scores, np.ones(len(d))])
-        rows.append(columns[ids > 0])
-    truth = {
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": 1, "name": "object"}],
-    }
+        labels = _found_labels(d, s, classes)
+        boxes = d.boxes.astype(np.float64)
+        sizes = boxes[:, 2:] - boxes[:, :2]
+        columns = np.column_stack([ids, boxes[:, :2], sizes, d.scores, labels])
+        rows.append(columns[(ids > 0) & (labels > 0)])
+    categories = [{"id": 1 + k, "name": name} for k, name in enumerate(classes)]
+    truth = {"images": images, "annotations": annotations, "categories": categories}
     return truth, np.concatenate(rows)

@@ -220,20 +220,25 @@ def _round_boxes(boxes: np.ndarray) -> np.ndarray:
     return np.hstack([corner, corner + size]).astype(np.float32)
 
 
-def _clamp_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    "Boxes (N, 4) with the corner moved into the image and the size cut at its far border."
-    limit = np.float32([width, height])
+def _clamp_boxes(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Boxes (N, 4) with the corner moved into the image and the size cut at its far border.
+
+    `sizes` (N, 2): height and width of the image of each."""
+    limit = sizes[:, ::-1].astype(np.float32)
     corner = np.clip(boxes[:, :2], 0, limit - 1)
     size = np.minimum(boxes[:, 2:] - boxes[:, :2], limit - corner)
     return np.hstack([corner, corner + size])
 
 
-def _frame_size(sequence: Sequence, truth: np.ndarray) -> tuple[int, int]:
-    """Height and width of the frames; without images those of UA-DETRAC, which are all alike.
+def _frame_sizes(sequence: Sequence, truth: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Height and width (N, 2) of the frames with index `place` (N,), as the annotation declares
+    them or the images have them; without either those of UA-DETRAC, which are all alike.
 
     DataError if there are no images and an annotated box (M, 4) has its centre outside 960x540."""
+    if sequence.sizes is not None:
+        return sequence.sizes[place]
     if sequence.frames.available:
-        return sequence.size
+        return np.tile(sequence.size, (len(place), 1))
     centres_twice = truth[:, :2] + truth[:, 2:]
     if (centres_twice > (2 * 960, 2 * 540)).any():
         raise DataError(
@@ -241,7 +246,7 @@ def _frame_size(sequence: Sequence, truth: np.ndarray) -> tuple[int, int]:
             "images, to know the size to which detections are cut",
             "Put the images beside the annotation, or score with a Protocol whose clamp is False.",
         )
-    return 540, 960
+    return np.tile((540, 960), (len(place), 1))
 
 # %% ../../nbs/06_evaluation/01_judging.ipynb #dad15a8d
 def _frame_indices(sequence: Sequence, frames: np.ndarray) -> np.ndarray:
@@ -291,9 +296,9 @@ def judge(
     if rules.whole:
         truth = _round_boxes(truth)
     boxes = detections.boxes
-    if rules.clamp and len(boxes):
-        boxes = _clamp_boxes(boxes, *_frame_size(sequence, truth))
     place = _frame_indices(sequence, detections.frames)
+    if rules.clamp and len(boxes):
+        boxes = _clamp_boxes(boxes, _frame_sizes(sequence, truth, place))
 
     # a detection is a false positive until it finds something; frame -1 is not annotated
     annotated = np.array([o is not None for o in objects] + [False])

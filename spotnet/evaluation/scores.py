@@ -130,6 +130,7 @@ class Result:
     # name -> scores, hits (by falling score), number of objects
     parts: dict[str, tuple] = field(default_factory=dict, repr=False)
     sequences: int = 0  # scored: without their number no figure means anything
+    notes: tuple[str, ...] = ()  # what a reader of the figures has to know about classes
 
     def interval(
         self, level: float = 0.95, draws: int = 1000, seed: int = 0
@@ -163,6 +164,8 @@ class Result:
             "detections": self.detections,
             "ignored": self.ignored,
         }
+        if self.notes:
+            figures["notes"] = list(self.notes)
         if interval is not None:
             figures["interval95"] = [_json_number(v) for v in interval]
         figures |= {k: _json_number(v) for k, v in self.extra.items()}
@@ -234,15 +237,35 @@ def _score_range(form: ApForm, detections: Iterable[Detections]) -> tuple[float,
     return scores.min(), max(scores.max() - scores.min(), 1e-9)
 
 
+def _class_notes(
+    sequences: Collection[Sequence], by_name: dict[str, Detections], aware: bool
+) -> tuple[str, ...]:
+    "What to say about classes: detections of classes that the annotation does not have, or none."
+    found = np.concatenate([np.zeros(0, np.int64), *(by_name[s.name].labels for s in sequences)])
+    most = max(len(s.classes) for s in sequences)
+    strange = sorted(set(found[found >= most].tolist()))
+    notes = []
+    if strange:
+        numbers = ", ".join(map(str, strange[:8]))
+        verdict = "are left out" if aware and most > 1 else "count like all others"
+        notes.append(
+            f"detections of class {numbers}, which the annotation does not have, {verdict}; "
+            "choose classes with classes= (--classes)"
+        )
+    if aware and most > 1 and len(found) and (found < 0).all():
+        notes.append("no detection names its class, so objects of all classes count as one")
+    return tuple(notes)
+
+
 def _evaluate_coco(sequences: Collection[Sequence], by_name: dict[str, Detections]) -> Result:
     "COCO's twelve figures as a `Result`; COCO knows no curves and no scores per sequence."
-    truth, rows = coco_tables(sequences, by_name)
+    truth, rows = coco_tables(list(sequences), by_name)
     figures = coco_figures(truth, rows)
     objects = sum(1 - annotation["iscrowd"] for annotation in truth["annotations"])
     return Result(
         protocol="coco", iou=0.5, ap=figures["AP"], recall=np.zeros(0), precision=np.zeros(0),
         per_sequence={}, per_attribute={}, objects=objects, detections=len(rows), ignored=0,
-        extra=figures, sequences=len(sequences),
+        extra=figures, sequences=len(sequences), notes=_class_notes(sequences, by_name, True),
     )
 
 # %% ../../nbs/06_evaluation/02_scores.ipynb #21927d06
@@ -254,8 +277,12 @@ def evaluate(
 ) -> Result:
     """Score detections; frames that are not annotated are not scored. Inputs are not modified.
 
-    Every sequence needs one `Detections` (an empty one says: nothing was found); ValueError if not.
-    "coco" has thresholds of its own and takes no `iou`."""
+    Every sequence needs one `Detections` (an empty one says: nothing was found); ValueError if not,
+    and without any sequence. "coco" has thresholds of its own and takes no `iou`. It compares
+    within a class where detections name one; the other protocols do not tell classes apart."""
+    sequences = list(sequences)
+    if not sequences:
+        raise ValueError("no sequences to score; check what the ground truth was chosen by")
     by_name = by_sequence(sequences, detections)
     if protocol == "coco":
         return _evaluate_coco(sequences, by_name)
@@ -289,18 +316,42 @@ def evaluate(
         ignored=dropped,
         parts=parts,
         sequences=len(parts),
+        notes=_class_notes(sequences, by_name, False),
     )
 
 # %% ../../nbs/06_evaluation/02_scores.ipynb #cd283455
+def _refuse_other_frames(s: Sequence, d: Detections, where: Path | str) -> None:
+    "ValueError where the frame numbers of detections are not those of the annotation."
+    annotated = s.numbers[s.annotated]
+    if not len(d) or not len(annotated):
+        return
+    first, last = d.frames.min(), d.frames.max()
+    known = f"frames {annotated.min()} to {annotated.max()} are annotated"
+    if not np.isin(d.frames, annotated).any():
+        raise ValueError(
+            f"{where}: the detections of {s.name} are in frames {first} to {last}, but {known}, "
+            "so every one would miss; number frames as the annotation does"
+        )
+    if first == 0 and 0 not in s.numbers and last == annotated.max() - 1:
+        raise ValueError(
+            f"{where}: the detections of {s.name} are in frames 0 to {last}, but {known}: they "
+            "seem to count from 0; number frames as the annotation does"
+        )
+
+
 def load_files(
     protocol: str,
     truth: Path | str,  # folder or file of the annotation
     detections: Path | str,  # folder or file of the results
     source: str | None = None,  # one of READERS; None: the protocol's own data set
     format: str | None = None,  # one of FORMATS; None: the protocol's own, for coco what is there
-    repair: bool = False,  # leave out boxes without size instead of refusing the file
+    repair: bool = False,  # leave out damaged boxes instead of refusing the file
+    classes: Collection[str | int] | None = None,  # detections of these only; see read_detections
 ) -> tuple[list[Sequence], list[Detections], list[str]]:
-    "The annotated sequences with a result file, their `Detections`, and the names of the others."
+    """The annotated sequences with a result file, their `Detections`, and the names of the others.
+
+    Raises ValueError where no file belongs to the annotation, and where the frames of a file
+    cannot be those of the annotation."""
     source = source or protocol
     if format is None and protocol not in PROTOCOLS:  # coco, of which there are files of two kinds
         path = Path(detections)
@@ -308,20 +359,24 @@ def load_files(
         format = "coco" if is_json else "csv"
     format = format or protocol
     sequences = None
-    if format in ("coco", "yolo"):  # whose files say nothing without the images' names and sizes
-        sequences = load_sequences(source, truth)
+    # files that say nothing without the images' names and sizes, or classes without their names
+    if format in ("coco", "yolo") or classes is not None:
+        sequences = load_sequences(source, truth, repair=repair)
     if sequences:
         known = sorted(s.name for s in sequences)
     else:
         known = sequence_names(source, truth)
-    found = read_detections(detections, format, sequences, repair)
+    found = read_detections(detections, format, sequences, repair, classes)
     names = {d.name for d in found}
     if not names & set(known):
         listed = ", ".join(sorted(names))
         raise ValueError(f"{detections}: none of {listed} is annotated under {truth}")
     if not sequences:
-        sequences = load_sequences(source, truth, names=[n for n in known if n in names])
+        chosen = [n for n in known if n in names]
+        sequences = load_sequences(source, truth, names=chosen, repair=repair)
     chosen = [s for s in sequences if s.name in names]
+    for s in chosen:
+        _refuse_other_frames(s, next(d for d in found if d.name == s.name), detections)
     return chosen, found, [n for n in known if n not in names]
 
 
@@ -332,10 +387,13 @@ def evaluate_files(
     iou: float | None = None,  # instead of the protocol's own threshold
     source: str | None = None,  # how to read the annotation; see `load_files`
     format: str | None = None,  # of the result files; see `load_files`
-    repair: bool = False,  # leave out boxes without size instead of refusing the file
+    repair: bool = False,  # leave out damaged boxes instead of refusing the file
+    classes: Collection[str | int] | None = None,  # detections of these only; see read_detections
 ) -> tuple[Result, list[str]]:
     "Score result files; returns the result and the annotated sequences without a file, by name."
-    sequences, found, missing = load_files(protocol, truth, detections, source, format, repair)
+    sequences, found, missing = load_files(
+        protocol, truth, detections, source, format, repair, classes
+    )
     return evaluate(protocol, sequences, found, iou), missing
 
 # %% ../../nbs/06_evaluation/02_scores.ipynb #f7e0294c

@@ -145,7 +145,9 @@ def _labelled(boxes: np.ndarray, labels: np.ndarray, classes: tuple,
     rows = []
     for n, (share, label) in enumerate(zip(shares.tolist(), labels.tolist())):
         more = {name: values[n] for name, values in columns.items()}
-        rows.append({"label": classes[label], "bounding_box": share, **more})
+        known = 0 <= label < len(classes)  # detections may not name their class
+        name = classes[label] if known else "object"
+        rows.append({"label": name, "bounding_box": share, **more})
     return rows
 
 

@@ -7,6 +7,7 @@ __all__ = ['decode', 'merge_mirrored', 'soft_nms', 'OnnxNetwork', 'Detector', 'd
 
 # %% ../../nbs/04_network/05_detector.ipynb #d826a430
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -289,7 +290,10 @@ class Detector:
                 pending = []
         if pending:
             results += self(pending)
-        return Detections.from_frames(sequence.name, sequence.numbers, results)
+        found = Detections.from_frames(sequence.name, sequence.numbers, results)
+        if self.model.config.classes == 1:  # vehicle or car? Only who trained the network knows
+            return replace(found, labels=None)
+        return found
 
     def write_foreground(self, sequence: Sequence, folder: Path | str,
                          # called with the frames, for a progress bar
