@@ -21,7 +21,7 @@ from material import picture, write_clip
 from spotnet.cli import app
 from spotnet.data.detections import Detections
 from spotnet.data.finding import VIDEO_MANIFEST, walk
-from spotnet.data.frames import ArrayFrames
+from spotnet.data.frames import AbsentFrames, ArrayFrames
 from spotnet.data.readers import load_sequences
 from spotnet.data.sequences import Objects, Sequence
 from spotnet.evaluation.scores import evaluate
@@ -321,6 +321,13 @@ def test_a_validation_without_objects_is_refused(tmp_path, objects, ignored, fie
     assert not (tmp_path / "run/history.csv").exists()  # before it trains
     check_validation([empty, blocks()], config)  # one sequence with objects is enough
     assert check_data(config.samples([blocks()]), [empty]).stops or ignored
+
+
+def test_a_validation_without_images_is_refused(tmp_path):
+    absent = replace(blocks("far"), frames=AbsentFrames([1, 2], "far", tmp_path))
+    call = partial(train, TrainConfig(**SMALL), [blocks()], tmp_path / "run", progress=False)
+    refused(lambda: call(validation=[blocks("near"), absent]), "no images of far", error=DataError)
+    assert not (tmp_path / "run/history.csv").exists()
 
 
 def test_the_loss_needs_no_object(tmp_path):
