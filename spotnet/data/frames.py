@@ -260,22 +260,22 @@ def _values(parts: list[list[str]], j: int) -> list[int]:
 
 def _by_leading_numbers(parts: list[list[str]]) -> TimeOrder | None:
     "Rule 1 of `time_order`; None where it does not apply."
-    keys, several, doubtful = [() for _ in parts], False, False
+    keys, whole, several = [() for _ in parts], [() for _ in parts], False
     for j in range(min(map(len, parts))):
         if j % 2 == 0:  # text
             if len({part[j] for part in parts}) > 1:
                 return None
             continue
         values = _values(parts, j)
-        widths = {len(part[j]) for part in parts}
-        fractions = parts[0][j - 1] == "." and j > 1 and len(widths) > 1
-        doubtful |= fractions  # 1.10 may follow 1.9, or lie between 1.1 and 1.2
         keys = [(*key, value) for key, value in zip(keys, values)]
+        whole = [(*key, int(part[j])) for key, part in zip(whole, parts)]
         if len(set(keys)) == len(keys):
             indices = sorted(range(len(keys)), key=keys.__getitem__)
-            official = not several and not fractions and max(values) <= 2**53
+            # 1.10 may follow 1.9, or lie between 1.1 and 1.2
+            known = indices == sorted(range(len(keys)), key=whole.__getitem__)
+            official = not several and keys == whole and max(values) <= 2**53
             numbers = [values[i] for i in indices] if official else None
-            return TimeOrder(indices, numbers, not doubtful)
+            return TimeOrder(indices, numbers, known)
         several |= len(set(values)) > 1
     return None
 
