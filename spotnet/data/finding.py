@@ -17,7 +17,7 @@ import numpy as np
 
 from .frames import IMAGES, MOST_FRAMES, Frames, folder_frames, is_hidden
 from .video import VIDEOS, VideoFrames
-from ..files import DataError
+from ..files import DataError, own_names
 
 # %% ../../nbs/01_data/04_finding.ipynb #c552ef1b
 CLIP_NAME = re.compile(r"^(?P<name>.+)_frames_(?P<first>\d+)_(?P<last>\d+)$")
@@ -35,8 +35,10 @@ def require_path(root: Path | str, what: str) -> Path:
 MANIFEST = "masks.json"  # lies in a folder of masks
 
 
-def walk(root: Path | str) -> Iterator[tuple[Path, list[Path]]]:
-    "Every folder under `root` and its files, sorted by name; a file is itself all there is."
+def walk(root: Path | str, own: bool = False) -> Iterator[tuple[Path, list[Path]]]:
+    """Every folder under `root` and its files, sorted by name; a file is itself all there is.
+
+    `own` includes files that this project wrote."""
     root = Path(root)
     if root.is_file():
         yield root.parent, [root]
@@ -49,15 +51,18 @@ def walk(root: Path | str) -> Iterator[tuple[Path, list[Path]]]:
             continue
         seen.add(here)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        masks = MANIFEST in files and Path(folder) != root
-        names = sorted(name for name in files if not is_hidden(name))
+        masks = MANIFEST in files and Path(folder) != root and not own
+        ours = {} if own else own_names(folder)
+        names = sorted(name for name in files if name not in ours and not is_hidden(name))
         paths = [Path(folder, name) for name in names]
         yield Path(folder), [p for p in paths if not (masks and p.suffix == ".png")]
 
 
-def files_named(root: Path | str, pattern: str) -> list[Path]:
-    "The files under `root` whose names match a pattern, such as `*.xml`."
-    return [path for _, paths in walk(root) for path in paths if path.match(pattern)]
+def files_named(root: Path | str, pattern: str, own: bool = False) -> list[Path]:
+    """The files under `root` whose names match a pattern, such as `*.xml`.
+
+    `own` includes those that this project wrote."""
+    return [path for _, paths in walk(root, own) for path in paths if path.match(pattern)]
 
 # %% ../../nbs/01_data/04_finding.ipynb #b9647683
 def folder_name(path: Path) -> str:

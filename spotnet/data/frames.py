@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['MOST_PIXELS', 'MOST_FRAMES', 'IMAGES', 'read_size', 'read_image', 'Frames', 'FramesView', 'ArrayFrames',
-           'AbsentFrames', 'TimeOrder', 'time_order', 'warn_of_order', 'FolderFrames', 'is_hidden', 'folder_frames',
-           'motion_blur_kernel']
+           'AbsentFrames', 'TimeOrder', 'time_order', 'warn_of_order', 'file_identity', 'FolderFrames', 'is_hidden',
+           'folder_frames', 'motion_blur_kernel']
 
 # %% ../../nbs/01_data/02_frames.ipynb #c65814e2
 import re
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -170,6 +171,10 @@ class Frames:
         "Height and width of frame i in pixels; decodes it."
         return self._decode(range(len(self))[i]).shape[:2]
 
+    def identity(self, i: int) -> str:
+        "What changes with the content of frame i, as far as that is known without decoding."
+        return f"{type(self).__name__} {self.names[i]}"
+
     @property
     def available(self) -> bool:
         "Whether there are images at all (an annotation can come without them)."
@@ -191,6 +196,9 @@ class FramesView(Frames):
     def size_at(self, i: int) -> tuple[int, int]:
         return self.frames.size_at(int(self.indices[i]))
 
+    def identity(self, i: int) -> str:
+        return self.frames.identity(int(self.indices[i]))
+
     def _decode(self, i: int) -> np.ndarray:
         return self.frames[int(self.indices[i])]
 
@@ -203,6 +211,9 @@ class ArrayFrames(Frames):
     ) -> None:
         self.images = images
         super().__init__(np.arange(1, len(images) + 1) if numbers is None else numbers, names)
+
+    def identity(self, i: int) -> str:
+        return f"{zlib.crc32(np.ascontiguousarray(self.images[i]).data):08x}"
 
     def _decode(self, i: int) -> np.ndarray:
         return self.images[i]
@@ -306,6 +317,21 @@ def warn_of_order(where: Path | str, names: list[str]) -> None:
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
+def file_identity(path: Path, block: int = 4096) -> str:
+    """Size of a file and CRC of its first and last bytes, as text.
+
+    Content, not time: a copied folder is the same."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            start = file.read(block)
+            file.seek(max(0, size - block))
+            return f"{size}-{zlib.crc32(file.read(block), zlib.crc32(start)):08x}"
+    except OSError:
+        return "unreadable"  # who decodes it says so
+
+
 class FolderFrames(Frames):
     """One image file per frame, of the size that is declared for it, else of that of the first.
 
@@ -342,6 +368,9 @@ class FolderFrames(Frames):
             return read_size(self.paths[i])
         height, width = self.sizes[i].tolist()
         return height, width
+
+    def identity(self, i: int) -> str:
+        return file_identity(self.paths[i])
 
     def _decode(self, i: int) -> np.ndarray:
         if self.sizes is not None:

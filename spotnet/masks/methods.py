@@ -60,10 +60,13 @@ def cut_with_boxes(sequence: Sequence, masks: Iterable[np.ndarray]) -> Iterator[
 def _from_evidence(
     sequence: Sequence, camera: FixedCamera | MovingCamera, first: int, prior: bool
 ) -> Iterator[np.ndarray]:
-    "Masks from the evidence of a camera, from frame `first` on."
-    for i in range(first, len(sequence)):
-        odds = camera.evidence(i, sequence.frames[i])
-        yield clean_mask(decide(odds, sequence.objects[i], prior))
+    "Masks from the evidence of a camera, from frame `first` on; warns once of doubtful frames."
+    try:
+        for i in range(first, len(sequence)):
+            odds = camera.evidence(i, sequence.frames[i])
+            yield clean_mask(decide(odds, sequence.objects[i], prior))
+    finally:
+        camera.doubts.tell()
 
 
 def _median(
@@ -238,13 +241,15 @@ def _lsbp(sequence: Sequence, first: int = 0) -> Iterator[np.ndarray]:
 def _boxes(sequence: Sequence, first: int = 0) -> Iterator[np.ndarray]:
     "The boxes themselves: the baseline to beat. A frame without annotation gives an empty mask."
     for i in range(first, len(sequence)):
-        yield box_mask(sequence.objects[i], sequence.size)
+        yield box_mask(sequence.objects[i], sequence.size_at(i))
 
 
-def _check_mask(path: Path, mask: np.ndarray, size: tuple[int, int]) -> None:
-    "Raise `DataError` unless a mask is uint8 of `size` (H, W) and holds only 0 and 255."
+def _check_mask(
+    path: Path, mask: np.ndarray, size: tuple[int, int], foreground: int = 255
+) -> None:
+    "Raise `DataError` unless a mask is uint8 of `size` (H, W) with 0 and `foreground` only."
     remedy = (
-        "Convert it, for example with mask.astype(bool) * 255, "
+        "Convert it, name the value of road users with the option foreground, "
         "or leave this frame out of the sequence."
     )
     if mask.dtype != np.uint8 or mask.ndim != 2:
@@ -253,10 +258,10 @@ def _check_mask(path: Path, mask: np.ndarray, size: tuple[int, int]) -> None:
     if mask.shape != size:
         found = f"{mask.shape[1]}x{mask.shape[0]} pixels"
         raise DataError(path, found, f"{size[1]}x{size[0]}, the size of the frames", remedy)
-    if ((mask != 0) & (mask != 255)).any():
-        odd = sorted(set(np.unique(mask).tolist()) - {0, 255})
+    if ((mask != 0) & (mask != foreground)).any():
+        odd = sorted(set(np.unique(mask).tolist()) - {0, foreground})
         found = f"grey values {odd[:4]}"
-        raise DataError(path, found, "only 0 (ground) and 255 (road user)", remedy)
+        raise DataError(path, found, f"only 0 (ground) and {foreground} (road user)", remedy)
 
 
 def _import(
@@ -264,21 +269,22 @@ def _import(
     first: int = 0,
     *,
     folder: Path | str | None = None,  # where the PNGs lie
+    foreground: int = 255,  # grey value of road users in them; ground is 0
 ) -> Iterator[np.ndarray]:
     """Masks from `<folder>/<sequence>/<frame name>.png` or `<folder>/<frame name>.png`.
 
     Raises ValueError without `folder`, `DataError` for a file that is no mask of this sequence:
-    one channel, 0 and 255, the size of the frames."""
+    one channel, 0 and `foreground`, the size of the frames."""
     if folder is None:
         raise ValueError("mask method 'import' needs the option folder: where the PNGs lie")
     home = Path(folder) / sequence.name
     if not home.is_dir():
         home = Path(folder)
-    for name in sequence.frames.names[first:]:
+    for i, name in enumerate(sequence.frames.names[first:], first):
         path = home / f"{name}.png"
         mask = read_image(path, cv2.IMREAD_UNCHANGED)
-        _check_mask(path, mask, sequence.size)
-        yield mask
+        _check_mask(path, mask, sequence.size_at(i), foreground)
+        yield cv2.compare(mask, 0, cv2.CMP_GT)
 
 # %% ../../nbs/03_masks/08_methods.ipynb #0d915e06
 METHODS = {

@@ -34,6 +34,9 @@ class SceneFrames(Frames):
         self.scene, self.render = scene, render
         super().__init__(np.arange(1, scene.config.frames + 1))
 
+    def identity(self, i: int) -> str:
+        return f"{_stored_config(self.scene.config)} {self.render} {i}"
+
     def _decode(self, i: int) -> np.ndarray:
         return getattr(self.scene, self.render)(i)
 
