@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Recipe', 'Config', 'Variant', 'Size', 'Steps', 'Batch', 'LearningRate', 'Seed', 'SampleWorkers', 'OtherFields',
            'Step', 'Validation', 'ValidationNames', 'Masks', 'Init', 'Processes', 'Trackers', 'Resume', 'Overwrite',
-           'Check', 'train']
+           'Check', 'is_first_process', 'train']
 
 # %% ../../nbs/09_plumbing/06_cli_training.ipynb #69be164d
 import os
@@ -63,6 +63,11 @@ def _settings(
     })
 
 # %% ../../nbs/09_plumbing/06_cli_training.ipynb #2b9e6cea
+def is_first_process() -> bool:
+    "Whether this is the one of several processes that speaks."
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 Step = Annotated[int, typer.Option(help="Only every n-th frame.")]
 Validation = Annotated[
     str | None, typer.Option(help="Frames to validate on, for example 1301-1700.")
@@ -79,7 +84,10 @@ def _train_and_test(
     step: int,
     held_out: list[str] | None,  # names of sequences to validate on
 ) -> tuple[list[Sequence], list[Sequence] | None]:
-    "Sequences to train on, and those to validate on; None for no validation."
+    """Sequences to train on, and those to validate on; None for no validation.
+
+    Says which frames were taken out of training. ValueError where frames to train on were named
+    that are to be validated on, and where none is left."""
     held_out = set(held_out or ())
     unknown = held_out - {s.name for s in sequences}
     if unknown:
@@ -89,10 +97,24 @@ def _train_and_test(
         )
     held = [s for s in sequences if s.name in held_out]
     others = [s for s in sequences if s.name not in held_out]
-    training = cut_frames(others, frames, step)
+    if not others:
+        raise ValueError("--validation-name names every sequence, so none is left to train on")
     if not held and not validation:
-        return training, None
-    return training, cut_frames(held or sequences, validation, step)
+        return cut_frames(others, frames, step), None
+    from spotnet.training.validation import describe_frames, hold_out, shared_frames
+
+    test, training = cut_frames(held or sequences, validation), cut_frames(others, frames)
+    shared = shared_frames(training, test)
+    if shared and frames:
+        raise ValueError(
+            f"--frames {frames} and --validation {validation} overlap: {describe_frames(shared)}. "
+            "Choose ranges that share no frame"
+        )
+    if shared:
+        training, _ = hold_out(training, test)
+        if is_first_process():
+            typer.echo(f"validation, not trained on: {describe_frames(shared)}")
+    return cut_frames(training, None, step), cut_frames(test, None, step)
 
 # %% ../../nbs/09_plumbing/06_cli_training.ipynb #a431deac
 Masks = Annotated[Path | None, typer.Option(help="Folder of masks.")]
@@ -186,7 +208,7 @@ def train(
         settings, sequences, out, masks, test, resume, init,
         processes=processes, trackers=tracker or (), overwrite=overwrite,
     )
-    if int(os.environ.get("RANK", 0)) == 0:  # the first of several processes speaks
+    if is_first_process():
         history = result.history
         typer.echo(
             f"{history.step.iloc[-1]} steps, loss {history.loss.iloc[-1]:.3f}, "

@@ -61,12 +61,13 @@ def convert(
     import torch
 
     from spotnet.network.model import SpotNet
-    from spotnet.network.weights import read_weights, save_checkpoint, transfer
+    from spotnet.network.weights import read_input, read_weights, save_checkpoint, transfer
 
     config, state = read_weights(reference)
     config = _changed(config, classes, variant)
     torch.manual_seed(seed)
     model = SpotNet(config)
+    model.input_spec = read_input(reference)
     fresh = transfer(state, model, reference)
     save_checkpoint(out, model, converted_from=reference.name, started_at_random=fresh)
     parameters = sum(p.numel() for p in model.parameters())

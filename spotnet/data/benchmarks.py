@@ -369,6 +369,8 @@ def read_scenes(
         if split is not None and split != attributes.get("split"):
             continue
         frames = folder_frames(folder / "frames")
+        if isinstance(attributes.get("fps"), (int, float)):
+            frames.rate = attributes["fps"]
         labels = folder_frames(folder / "labels", cv2.IMREAD_GRAYSCALE)
         if not len(frames) == len(labels) == count:
             found = f"{len(frames)} frames and {len(labels)} label images"

@@ -20,21 +20,23 @@ from .video import VIDEOS, VideoFrames
 from ..files import DataError, Repairs, check_name
 
 # %% ../../nbs/01_data/10_formats.ipynb #3ee3319c
-def _seqinfo(info: Path) -> tuple[str, tuple[int, int] | None]:
-    "Folder of the images and declared (height, width) from a seqinfo.ini, or without one."
+def _seqinfo(info: Path) -> tuple[str, tuple[int, int] | None, float | None]:
+    "Folder of the images, declared (height, width) and frame rate, if a seqinfo.ini says them."
     if not info.exists():
-        return "img1", None
+        return "img1", None, None
     facts = configparser.ConfigParser(interpolation=None)
     try:
         facts.read(info, encoding="utf-8-sig")
         name = facts.get("Sequence", "imDir", fallback="img1")
         width = facts.getint("Sequence", "imWidth", fallback=0)
         height = facts.getint("Sequence", "imHeight", fallback=0)
+        rate = facts.getfloat("Sequence", "frameRate", fallback=0)
     except (configparser.Error, ValueError) as error:  # ValueError also for what is no UTF-8
         found = f"no sound ini file ({error})"
         wanted = "[Sequence] with name, imDir, imWidth and imHeight"
         raise DataError(info, found, wanted, "Unpack it again.") from error
-    return check_name(name, f"{info}: imDir"), (height, width) if height and width else None
+    size = (height, width) if height and width else None
+    return check_name(name, f"{info}: imDir"), size, rate if rate > 0 else None
 
 
 def _mot_classes(path: Path) -> tuple[str, ...]:
@@ -56,12 +58,13 @@ def _mot_frames(folder: Path, declared: tuple[int, int] | None, rows: np.ndarray
 
 
 def _mot_sequence(name: str, folder: Path, repair: bool) -> Sequence:
-    images, declared = _seqinfo(folder / "seqinfo.ini")
+    images, declared, rate = _seqinfo(folder / "seqinfo.ini")
     text, labels = folder / "gt" / "gt.txt", folder / "gt" / "labels.txt"
     rows, repairs = np.zeros((0, 7)), Repairs(text, repair)
     if text.exists():
         rows = read_rows(text, 7, "frame,id,left,top,width,height,confidence", repairs=repairs)
     frames = _mot_frames(folder / images, declared, rows)
+    frames.rate = rate
     if not text.exists():
         return Sequence(name, frames, [None] * len(frames), sizes=frames.sizes)
     classes, columns = _mot_classes(labels), {"ids": 1}

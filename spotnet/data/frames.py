@@ -139,6 +139,8 @@ def read_image(
 class Frames:
     "Images in order, decoded on demand."
 
+    rate: float | None = None  # frames per second; None where the source does not say
+
     def __init__(
         self,
         numbers: Iterable[int],  # official frame numbers
@@ -193,6 +195,14 @@ class FramesView(Frames):
     def available(self) -> bool:
         return self.frames.available
 
+    @property
+    def rate(self) -> float | None:
+        "Frames per second: every fifth frame of 25 a second are 5 a second."
+        rate, steps = self.frames.rate, np.abs(np.diff(self.indices))
+        if rate is None or not steps.any():
+            return rate
+        return rate / float(np.median(steps[steps > 0]))
+
     def size_at(self, i: int) -> tuple[int, int]:
         return self.frames.size_at(int(self.indices[i]))
 
@@ -207,9 +217,14 @@ class ArrayFrames(Frames):
     "Frames in memory: `images` is a list or array of uint8 (H, W, 3)."
 
     def __init__(
-        self, images: Any, numbers: Iterable[int] | None = None, names: Iterable[str] | None = None
+        self,
+        images: Any,
+        numbers: Iterable[int] | None = None,
+        names: Iterable[str] | None = None,
+        rate: float | None = None,  # frames per second
     ) -> None:
         self.images = images
+        self.rate = rate
         super().__init__(np.arange(1, len(images) + 1) if numbers is None else numbers, names)
 
     def identity(self, i: int) -> str:

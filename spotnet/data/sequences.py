@@ -207,7 +207,7 @@ def _kept(images: Iterable, frames: Frames, scale: float, interpolation: int) ->
         if scale != 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation)
         kept.append(image)
-    return ArrayFrames(kept, frames.numbers, frames.names)
+    return ArrayFrames(kept, frames.numbers, frames.names, frames.rate)
 
 # %% ../../nbs/01_data/01_sequences.ipynb #ec6a3a4f
 def box_mask(objects: Objects | None, shape: tuple) -> np.ndarray:

@@ -99,7 +99,7 @@ def read_index(path: Path | str) -> VideoIndex:
         if stream.width * stream.height > MOST_PIXELS:
             found = f"pictures of {stream.width}x{stream.height}"
             raise DataError(path, found, f"at most {MOST_PIXELS:,} pixels", "Scale the video down.")
-        rate = None if stream.average_rate is None else float(stream.average_rate)
+        rate, tick = float(stream.average_rate or 0), float(stream.time_base or 0)
         packets = []
         for packet in container.demux(stream):
             if packet.size:
@@ -119,7 +119,22 @@ def read_index(path: Path | str) -> VideoIndex:
     if stated and stated != len(packets):
         told = f"{path}: the header states {stated} pictures, the file holds {len(times)}"
         warnings.warn(told, stacklevel=2)
-    return VideoIndex(np.sort(times), np.sort(keys), seekable, rate, stated)
+    times = np.sort(times)
+    seconds = float(times[-1] - times[0]) * tick if seekable else 0
+    return VideoIndex(times, np.sort(keys), seekable, _rate(rate, seconds, len(times)), stated)
+
+
+def _rate(stated: float, seconds: float, count: int) -> float | None:
+    """Pictures per second: as stated (0: not), unless `count` pictures take another time.
+
+    `seconds` lie between the first and the last, 0 where that is not known. Some containers state
+    the rate of the camera's clock, also where the camera dropped pictures."""
+    gaps = count - 1
+    if seconds > 0 and gaps > 0:
+        off = abs(gaps / stated - seconds) if stated else np.inf
+        if off > 0.05 * seconds and off > 2 / (stated or 1):
+            return gaps / seconds
+    return stated or None
 
 
 def _decode_times(path: Path) -> tuple[list[int], list[int], bool]:

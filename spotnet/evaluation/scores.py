@@ -285,6 +285,11 @@ def evaluate(
         raise ValueError("no sequences to score; check what the ground truth was chosen by")
     by_name = by_sequence(sequences, detections)
     if protocol == "coco":
+        if iou is not None:
+            raise ValueError(
+                f"iou is {iou}, but COCO's AP is a mean over 0.5, 0.55 ... 0.95; leave iou out. "
+                "AP50 and AP75 are among the figures"
+            )
         return _evaluate_coco(sequences, by_name)
     rules = rules_of(protocol)
     iou = rules.iou if iou is None else iou

@@ -332,7 +332,8 @@ class Explorer(Controls):
         "Write what is shown as a figure (`View.save_figure`)."
         return self.view.save_figure(path)
 
-    def make_video(self, path: Path | str, fps: float = 10, progress: bool = True) -> Path:
+    def make_video(self, path: Path | str, fps: float | None = None,
+                   progress: bool = True) -> Path:
         "Write what is shown as a video of the range (`View.make_video`)."
         first, last = self.range.value
         return self.view.make_video(path, range(first, last + 1), fps, progress)

@@ -26,7 +26,7 @@ from ..evaluation.judging import Protocol
 from .figures import figure_panels, timeline_strip
 from .looks import LAYERS, Look, box_layers, frame_errors, map_layers
 from .maps import Gate, Maps
-from .pictures import Layer, Window, compose, draw_boxes, write_video
+from .pictures import Layer, Window, compose, draw_boxes, playing_rate, write_video
 from .timeline import Timeline
 from ..files import write_figure
 from ..network.detector import Detector
@@ -249,8 +249,12 @@ class View:
 
     def make_video(self, path: Path | str,  # .webm plays in browsers
                    indices: Iterable[int] | None = None,  # None: all frames
-                   fps: float = 10, progress: bool = True) -> Path:
+                   # pictures per second; None: those of the source, or 10 where it states none
+                   fps: float | None = None, progress: bool = True) -> Path:
         "Write what is shown for these frames as a video, detectors side by side."
+        indices = list(range(len(self.sequence)) if indices is None else indices)
+        if fps is None:
+            fps = playing_rate(self.sequence.frames[indices], 10)
         with closing(self.walk(indices, progress, "video")) as frames:
             pictures = (np.concatenate([self.picture(name) for name in self.shown], 1)
                         for _ in frames)

@@ -19,13 +19,17 @@ from tqdm.auto import tqdm
 
 from ..data.boxes import box_iou, clip_boxes
 from ..data.detections import Detections
+from ..data.finding import MANIFEST
 from ..data.frames import Frames
+from ..data.mask_files import refuse_foreign_masks, write_mask
 from ..data.sequences import Sequence
 from ..engines import LocalEngine, in_processes
-from ..files import write_atomic
-from .geometry import OURS, Conventions, Geometry, normalise
+from ..files import DataError, read_json, write_json
+from .geometry import Conventions, Geometry, InputSpec, normalise
 from .model import STRIDE, Prediction, SpotNet
-from .weights import CheckpointError, config_from_header, load_checkpoint
+from spotnet.network.weights import (
+    CheckpointError, config_from_header, input_from_header, load_checkpoint,
+)
 
 # %% ../../nbs/04_network/05_detector.ipynb #4054c059
 def _highest_of_nine(maps: torch.Tensor) -> torch.Tensor:
@@ -121,6 +125,7 @@ class OnnxNetwork:
             raise CheckpointError(f"{path}: an ONNX file without a spotnet configuration; "
                                   "`spotnet export` writes it.")
         self.config = config_from_header(facts, "spotnet", path)
+        self.input_spec = input_from_header(facts, path)
         # by position, not by name: the name of the foreground depends on the version that exported
         outputs = [output.name for output in self.session.get_outputs()]
         self.maps = [name for name in outputs if name != "detections"]
@@ -157,14 +162,28 @@ def _thresholded(chance: np.ndarray, threshold: float | Literal["otsu"]) -> np.n
         return mask
     return np.where(grey > 255 * threshold, 255, 0).astype(np.uint8)
 
+def _claim_masks(folder: Path, sequence: Sequence) -> None:
+    """Prepare a folder for the network's masks of a sequence.
+
+    Raises DataError where that would replace files that the network did not make."""
+    remedy = "Use another folder."
+    facts = read_json(folder / MANIFEST, {}, "the facts of masks", dict, remedy)
+    if facts and facts.get("method") != "network":
+        raise DataError(folder, "masks of another method", "masks of a network, or none", remedy)
+    refuse_foreign_masks([folder / f"{name}.png" for name in sequence.frames.names])
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {"sequence": sequence.name, "method": "network", "frames": len(sequence)}
+    write_json(folder / MANIFEST, facts)  # readers take such a folder for masks, not for frames
+
 # %% ../../nbs/04_network/05_detector.ipynb #0dd9f01e
 class Detector:
     "Find objects in images and sequences with a trained network."
 
     def __init__(self,
                  model: SpotNet | Path | str,  # or the path of a checkpoint or an `.onnx` file
-                 # height, width to which frames are fitted; None: their own, padded
-                 size: tuple[int, int] | None = None,
+                 # height, width to which frames are fitted; None: their own, padded;
+                 # "trained": what the network was validated with, which its checkpoint says
+                 size: tuple[int, int] | None | Literal["trained"] = "trained",
                  device: torch.device | str | None = None,  # None: a GPU if there is one
                  top: int = 100,  # boxes per image
                  batch: int = 8,  # frames that the network sees at a time
@@ -178,21 +197,23 @@ class Detector:
                  autocast: torch.dtype | None = None,
                  # torch.compile, for long work on a GPU; with `optimize` only
                  compile: bool = False,
-                 # REFERENCE pads and counts pixels as the published code does
-                 conventions: Conventions = OURS) -> None:
+                 # how pixels are counted and padded; None: as the network was trained
+                 conventions: Conventions | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if autocast is not None and self.device.type == "cpu":
             raise ValueError("autocast is for GPUs: a CPU without bfloat16 instructions "
                              "is a hundred times slower with it")
         self.model = _load(model, self.device, optimize, compile)
-        self.size = size
+        trained = self.model.input_spec or InputSpec()
+        wanted = InputSpec(trained.size if size == "trained" else size,
+                           trained.conventions if conventions is None else conventions)
+        self.size, self.conventions = wanted.size, wanted.conventions
         self.top = top
         self.batch = batch
         self.clip = clip
         self.flip = flip
         self.zooms = tuple(zooms)
         self.autocast = autocast
-        self.conventions = conventions
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
         "Detections of RGB images of one size, as in `boxes`."
@@ -278,13 +299,13 @@ class Detector:
                          progress: Callable[[Frames], Iterable] = iter) -> Path:
         """Write the network's foreground masks of a sequence, thresholded by Otsu.
 
-        To `<folder>/<frame name>.png`; returns the folder."""
+        To `<folder>/<frame name>.png`; returns the folder. Raises DataError where such a file is
+        there that no network made."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        _claim_masks(folder, sequence)
         for name, image in zip(sequence.frames.names, progress(sequence.frames)):
             [mask] = self.foreground([image])
-            _, png = cv2.imencode(".png", mask)
-            write_atomic(folder / f"{name}.png", png.tobytes())
+            write_mask(folder / f"{name}.png", mask)
         return folder
 
 # %% ../../nbs/04_network/05_detector.ipynb #2932be62
@@ -318,11 +339,12 @@ def detect_sequences(checkpoint: SpotNet | Path | str,  # as for Detector
     """Yield the Detections of each sequence as it is finished, in any order.
 
     Raises what Detector raises, and ChildProcessError where a process was killed."""
-    alone = len(sequences) == 1
-    if not ray:
-        places = workers or LocalEngine(workers, gpus).workers
-        alone = alone or places == 1
-    if alone:
+    if not sequences:
+        return
+    # a cluster is asked for one sequence, too
+    if not ray and (LocalEngine(workers, gpus).workers == 1 or len(sequences) == 1):
+        if gpus == 0:
+            options.setdefault("device", "cpu")
         detector = Detector(checkpoint, **options)
         for s in sequences:
             found = detector.detect(s, _bar(s, progress))

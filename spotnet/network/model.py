@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..files import check_types
-from .geometry import MEAN, STD
+from .geometry import MEAN, STD, InputSpec
 
 # %% ../../nbs/04_network/01_model.ipynb #02e812a0
 STRIDE = 4  # input pixels per output cell, in both directions
@@ -215,6 +215,8 @@ class SpotNet(nn.Module):
         super().__init__()
         self.config = config
         self.optimized = False  # set by optimize_for_inference
+        # how frames become its input; set by training, saved in checkpoints
+        self.input_spec: InputSpec | None = None
         stacks, width, feature = range(config.stacks), config.dims[0], config.feature_dim
         self.stem = nn.Sequential(conv_block(3, config.stem_dim, 7, stride=2),
                                   Residual(config.stem_dim, width, stride=2))

@@ -94,6 +94,8 @@ def export_onnx(model: SpotNet, path: Path | str,
     example = torch.randn(2, 3, 2 * divisor, 3 * divisor)
     facts = {"spotnet": json.dumps(asdict(config)), "divisor": str(divisor),
              "mean": json.dumps(config.mean), "std": json.dumps(config.std)}
+    if model.input_spec is not None:
+        facts["input"] = json.dumps(asdict(model.input_spec))
     with replacing(path) as temporary:
         with _quiet_exporter():
             torch.onnx.export(outputs, (example,), str(temporary), input_names=["images"],

@@ -32,6 +32,7 @@ class SceneFrames(Frames):
     def __init__(self, scene: Scene,
                  render: str) -> None:  # "frame" or "label"
         self.scene, self.render = scene, render
+        self.rate = scene.config.fps
         super().__init__(np.arange(1, scene.config.frames + 1))
 
     def identity(self, i: int) -> str:

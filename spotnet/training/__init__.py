@@ -4,8 +4,9 @@ from .samples import AugmentConfig, Samples
 from .recipes import RECIPES, TrainConfig
 from .history import History
 from .loop import train
+from .validation import hold_out
 
 __all__ = [
     "AugmentConfig", "History", "RECIPES", "Samples", "Targets", "TrainConfig",
-    "encode_targets", "train",
+    "encode_targets", "hold_out", "train",
 ]

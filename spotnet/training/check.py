@@ -43,7 +43,7 @@ class DataCheck:
 
     @property
     def stops(self) -> list[str]:
-        "Texts of the findings because of which the network would learn nothing."
+        "Texts of the findings because of which training or its test makes no sense."
         return [f.text for f in self.findings if f.level == "stop"]
 
     def __str__(self) -> str:
@@ -394,6 +394,14 @@ def _check_sequence(
     return row, list(_named(s.name, findings)), thumbnails
 
 
+def _check_test(test: list[Sequence]) -> Iterator[Finding]:
+    "Check whether there is anything to find in the sequences to test on."
+    frames = sum(len(s.annotated) for s in test)
+    if test and not sum(len(s.objects[i]) for s in test for i in s.annotated):
+        text = f"not a single object in the {frames} annotated test frames, so AP is undefined. "
+        yield Finding("stop", text + "Choose other sequences or frames to test on.")
+
+
 def check_data(
     samples: Samples,  # to train on
     test: Iterable[Sequence] = (),  # sequences to test on
@@ -415,5 +423,7 @@ def check_data(
     table = pd.DataFrame(rows)
     findings += _check_targets(samples)
     findings += _check_contents(samples, table)
+    test = list(test)
+    findings += _check_test(test)
     findings += _check_leaks(samples.sequences, seen, test, looks, gap)
     return DataCheck(samples, table.round(3), findings)

@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from .order import batches
 from .recipes import TrainConfig
 from .samples import Samples
 from .trainer import Trainer
+from .validation import check_validation, describe_frames, shared_frames
 
 # %% ../../nbs/05_training/12_loop.ipynb #5f1afdea
 def _find_checkpoint(out: Path, allowed: bool) -> Path | None:
@@ -77,6 +79,19 @@ def _training_samples(
             "Choose other sequences or frames.",
         )
     return samples
+
+
+def _warn_of_shared_frames(
+    sequences: list[Sequence], validation: list[Sequence], accelerator: Accelerator
+) -> None:
+    "Say once that frames are trained and validated on."
+    shared = shared_frames(sequences, validation)
+    if shared and accelerator.is_main_process:
+        warnings.warn(
+            f"frames to validate on are trained on as well: {describe_frames(shared)}. Figures of "
+            "the validation say nothing about other frames; take them out with hold_out",
+            stacklevel=3,
+        )
 
 
 def _counted_in_steps(config: TrainConfig, samples: int) -> TrainConfig:
@@ -151,6 +166,9 @@ def train(
     ValueError and RuntimeError for settings that cannot be met here."""
     out, validation = Path(out), list(validation or [])
     accelerator = start_accelerator(config, processes, trackers, out)
+    if validation:
+        check_validation(validation, config)
+        _warn_of_shared_frames(sequences, validation, accelerator)
     checkpoint = _find_checkpoint(out, allowed=resume or overwrite)
     model = _first_network(config, init, accelerator)
     samples = _training_samples(config, sequences, masks)

@@ -18,7 +18,7 @@ import torch
 from ..data.sequences import Sequence
 from ..evaluation.judging import PROTOCOLS
 from ..files import check_types
-from ..network.geometry import Conventions
+from ..network.geometry import Conventions, InputSpec
 from ..network.losses import L1_FORMS, LOSS_WEIGHTS, Criterion
 from ..network.model import ModelConfig, SpotNet, model_config
 from .samples import AugmentConfig, Samples
@@ -92,6 +92,13 @@ def _check_config(config: "TrainConfig") -> None:
     if not config.learning_rate > 0 or not 0 <= config.ema < 1:
         given = f"{config.learning_rate} and {config.ema}"
         raise ValueError(f"expected learning_rate > 0 and 0 <= ema < 1, got {given}")
+    if not 0 < config.iou <= 1:
+        raise ValueError(f"iou is {config.iou}; expected an overlap above 0 and at most 1")
+    if config.protocol == "coco" and config.iou != TrainConfig.iou:
+        raise ValueError(
+            f"iou is {config.iou}, but COCO's AP is a mean over the overlaps 0.5, 0.55 ... 0.95; "
+            "leave iou out, and select by metric AP50 or AP75 for one overlap"
+        )
     if config.crop and config.input_size is None:
         raise ValueError("crop needs input_size, the height and width of the windows")
     parts = {"model": ModelConfig, "augment": AugmentConfig, "conventions": Conventions}
@@ -142,10 +149,11 @@ class TrainConfig:
     diverge: float = 5.0  # stop at this multiple of the lowest loss (mean of 20 steps); 0: never
     # validation
     validate_every: int = 0  # epochs between validations; 0: only at the end
-    metric: Literal["AP", "AP50", "loss"] = "AP"  # what `best` goes by; reference: loss
+    # what `best` goes by; AP: at `iou`, or COCO's mean; reference: loss
+    metric: Literal["AP", "AP50", "AP75", "loss"] = "AP"
     patience: int = 0  # validations without a better `metric` before training stops; 0: never
     protocol: str = "uadetrac"  # rules of the validation, one of PROTOCOLS or coco
-    iou: float = 0.7  # overlap that counts as a hit in AP
+    iou: float = 0.7  # overlap that counts as a hit in AP; coco has overlaps of its own
     # machine
     workers: int = 0  # processes that prepare samples, per device
     prefetch: int = 4  # batches that each worker prepares ahead
@@ -196,9 +204,11 @@ class TrainConfig:
         return None if self.crop or self.own_resolution else self.input_size
 
     def network(self) -> SpotNet:
-        "Return the untrained network, weights drawn from `seed`."
+        "Return the untrained network, weights drawn from `seed`, with the input of its tests."
         torch.manual_seed(self.seed)
-        return SpotNet(self.model_config)
+        network = SpotNet(self.model_config)
+        network.input_spec = InputSpec(self.detect_size, self.pixel_conventions)
+        return network
 
     def criterion(self) -> Criterion:
         "Return the weighted sum of the losses."

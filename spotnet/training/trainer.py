@@ -6,7 +6,9 @@
 __all__ = ['running_mean', 'add_record', 'epoch_figures', 'Diverged', 'watch_loss', 'Learner', 'Trainer']
 
 # %% ../../nbs/05_training/11_trainer.ipynb #0c1856b7
+import math
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -283,12 +285,22 @@ class Trainer:
     def validate(self, sequences: list[Sequence], masks: Path | str | None) -> bool:
         """Validate the kept network; return whether it is the best so far.
 
-        Sets `stopped` when patience is at an end."""
+        Sets `stopped` when patience is at an end. A metric that is not a number is neither the best
+        nor a validation without improvement; it warns."""
         config, state = self.config, self.state
         metrics = validate(self.learner.kept, sequences, config, self.accelerator, masks)
         state["metrics"] = metrics
         now = -metrics["validation_loss"] if config.metric == "loss" else metrics[config.metric]
-        better = state["best"] is None or now > state["best"]
+        if not math.isfinite(now):
+            if self.accelerator.is_main_process:
+                warnings.warn(
+                    f"{self.out}: {config.metric} is {abs(now)} after step {state['step']}; this "
+                    "validation counts neither for the best checkpoint nor for patience",
+                    stacklevel=2,
+                )
+            return False
+        best = state["best"]  # of an older version it may be NaN
+        better = best is None or not math.isfinite(best) or now > best
         if better:
             state["best"] = now
             state["since_best"] = 0
