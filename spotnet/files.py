@@ -263,13 +263,13 @@ def _check_count(value: Any, where: Any) -> None:
             pending += one
 
 
-def parse_yaml(text: str, where: Any) -> Any:
+def parse_yaml(text: str, where: Any, loader: type = yaml.SafeLoader) -> Any:
     """The value of a YAML document.
 
     Raises DataError, naming `where`, for a document that is unsound, too large, or would construct
     objects."""
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, loader)
     # ValueError: a date such as 2020-13-40
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise DataError(where, f"no sound YAML ({error})", "plain values, lists and mappings",
@@ -278,7 +278,7 @@ def parse_yaml(text: str, where: Any) -> Any:
     return value
 
 
-def read_yaml(path: Path | str) -> Any:
+def read_yaml(path: Path | str, loader: type = yaml.SafeLoader) -> Any:
     "The value in a YAML file, as `parse_yaml`; DataError also for a file that is no UTF-8 text."
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -287,7 +287,7 @@ def read_yaml(path: Path | str) -> Any:
         raise DataError(path, found, "YAML", "Check the path.") from error
     except UnicodeDecodeError as error:
         raise DataError(path, f"no text ({error})", "YAML as UTF-8", "Save it as UTF-8.") from error
-    return parse_yaml(text, path)
+    return parse_yaml(text, path, loader)
 
 # %% ../nbs/09_plumbing/01_files.ipynb #f3961c90
 def _fits(value: Any, kind: Any) -> bool:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .grids import Grid, GridError, Run
+from .grids import Grid, Run
+from .notebooks import GridError
 from .progress import RunsView
 from .report import collect
 from .runs import execute, is_held, last_error, notebook_hash, status
