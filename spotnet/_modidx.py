@@ -674,6 +674,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'spotnet/evaluation/coco.py'),
                                          'spotnet.evaluation.coco._found_labels': ( '06_evaluation/coco.html#_found_labels',
                                                                                     'spotnet/evaluation/coco.py'),
+                                         'spotnet.evaluation.coco._image_numbers': ( '06_evaluation/coco.html#_image_numbers',
+                                                                                     'spotnet/evaluation/coco.py'),
                                          'spotnet.evaluation.coco._truth_rows': ( '06_evaluation/coco.html#_truth_rows',
                                                                                   'spotnet/evaluation/coco.py'),
                                          'spotnet.evaluation.coco.coco_figures': ( '06_evaluation/coco.html#coco_figures',
