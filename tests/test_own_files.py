@@ -63,7 +63,7 @@ def test_masks_into_the_folder_of_the_frames(method, suffix, tmp_path):
     before = contents(tmp_path)
     options = {"folder": tmp_path / "mine"} if method == "import" else {}
     call = lambda: write_masks([read], tmp_path / "mine", method, False, **options)  # noqa: E731
-    refused(call, "000001", "another folder")
+    refused(call, "mine/cam1", "another folder")
     assert contents(tmp_path) == before
 
 
