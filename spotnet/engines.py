@@ -15,6 +15,7 @@ from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from typing import Any
 
+from .environment import use_short_tmpdir
 from .processes import call
 
 # %% ../nbs/09_plumbing/03_engines.ipynb #17f1e75b
@@ -182,7 +183,9 @@ class RayEngine:
         try:
             import ray
         except ImportError as error:
-            raise ImportError("Ray is not installed; pip install 'spotnet[cluster]'") from error
+            raise ImportError(
+                f"Ray does not import ({error}); pip install 'spotnet[cluster]'") from error
+        use_short_tmpdir()  # Ray's sockets lie below it
         self.ray = ray
         self.retries = retries
         self.running = []  # Ray's references to the tasks

@@ -25,6 +25,8 @@ from typing import Any, Literal
 
 import psutil
 
+from .environment import use_short_tmpdir
+
 # %% ../nbs/09_plumbing/02_processes.ipynb #0309ed3b
 _MAIN = threading.Lock()
 
@@ -210,7 +212,9 @@ def supervise(function: Callable,  # of a module, not of the script that was sta
               ) -> Outcome:
     """Call a function in a process of its own and wait for its end, whatever that is.
 
-    A KeyboardInterrupt ends the process, and is raised again."""
+    A KeyboardInterrupt ends the process, and is raised again. OSError where there is no folder for
+    temporary files; one with a long path gets a short name, see `use_short_tmpdir`."""
+    use_short_tmpdir()
     context = _context([function.__module__, *preload])
     ours, theirs = context.Pipe(duplex=False)
     variables = {**os.environ, **(environment or {})}

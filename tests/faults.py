@@ -30,7 +30,7 @@ import torch
 import yaml
 from safetensors import safe_open
 
-from spotnet.batch.grids import _example_notebook
+from spotnet.batch.notebooks import _example_notebook
 from spotnet.masks import write_masks
 from spotnet.batch.runs import status
 from spotnet.scenes import SceneConfig, render_scenes

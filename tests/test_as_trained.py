@@ -20,15 +20,14 @@ from typer.testing import CliRunner
 from material import picture, write_clip
 from spotnet.cli import app
 from spotnet.data.detections import Detections
-from spotnet.data.finding import VIDEO_MANIFEST, walk
-from spotnet.data.frames import AbsentFrames, ArrayFrames
+from spotnet.data.frames import ArrayFrames
 from spotnet.data.readers import load_sequences
 from spotnet.data.sequences import Objects, Sequence
 from spotnet.evaluation.scores import evaluate
 from spotnet.explore.explorer import Explorer
 from spotnet.explore.pictures import playing_rate, write_video
 from spotnet.explore.views import View
-from spotnet.files import DataError
+from spotnet.files import LEDGER, DataError, refuse_foreign
 from spotnet.network import detector as detector_module
 from spotnet.network.detector import Detector, detect_sequences
 from spotnet.network.geometry import OURS, REFERENCE, InputSpec
@@ -636,12 +635,11 @@ def test_a_video_of_somebody_else_is_not_replaced(weights, tmp_path, foreign):
     spotnet(*call)  # without --video it writes no video
 
 
-@pytest.mark.parametrize("text", ["", "3", "{}", "[1, 2]", '{"videos": []}', "[" * 5000, "\udcff"])
-def test_a_foreign_list_of_videos_hides_nothing(tmp_path, text):
-    (tmp_path / VIDEO_MANIFEST).write_bytes(text.encode(errors="surrogateescape"))
-    write_clip(tmp_path / "street.mp4", 2)
-    assert [p.name for _, paths in walk(tmp_path) for p in paths if p.suffix == ".mp4"]
-    assert len(load_sequences("video", tmp_path)) == 1
+@pytest.mark.parametrize("text", ["", "3", "{}", "0  street.mp4", "[" * 5000, "\udcff"])
+def test_a_foreign_ledger_lets_nothing_be_replaced(tmp_path, text):
+    (tmp_path / LEDGER).write_bytes(text.encode(errors="surrogateescape"))
+    clip = write_clip(tmp_path / "street.mp4", 2)
+    refused(lambda: refuse_foreign([clip]), "street.mp4", "--out", error=DataError)
 
 
 def test_the_networks_masks_replace_nothing_foreign(tmp_path):
@@ -650,7 +648,7 @@ def test_the_networks_masks_replace_nothing_foreign(tmp_path):
     picture(tmp_path / "drawn/000002.png", (96, 128))
     before = (tmp_path / "drawn/000002.png").read_bytes()
     call = lambda: detector.write_foreground(street, tmp_path / "drawn")  # noqa: E731
-    refused(call, "000002.png", "replace", error=DataError)
+    refused(call, "000002.png", "did not write", error=DataError)
     assert (tmp_path / "drawn/000002.png").read_bytes() == before
     assert [p.name for p in (tmp_path / "drawn").iterdir()] == ["000002.png"]
     for _ in range(2):  # its own it may
@@ -660,5 +658,8 @@ def test_the_networks_masks_replace_nothing_foreign(tmp_path):
     (tmp_path / "label/masks.json").write_text(json.dumps({"method": "median"}))
     picture(tmp_path / "label/000001.png", (96, 128))
     refused(
-        lambda: detector.write_foreground(street, tmp_path / "label"), "000001.png", error=DataError
+        lambda: detector.write_foreground(street, tmp_path / "label"),
+        "label",
+        "another method",
+        error=DataError,
     )

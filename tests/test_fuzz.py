@@ -29,7 +29,8 @@ from test_parity import reference_state
 
 from spotnet.training.checkpoints import read_run, save_run
 from spotnet.files import DataError, read_yaml
-from spotnet.batch.grids import Grid, GridError, _example_notebook
+from spotnet.batch.grids import Grid
+from spotnet.batch.notebooks import GridError, _example_notebook
 from spotnet.masks.methods import foreground_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.network.weights import CheckpointError, load_checkpoint, read_weights, save_checkpoint

@@ -21,7 +21,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from spotnet.files import DataError
-from spotnet.batch.grids import Grid, _example_notebook
+from spotnet.batch.grids import Grid
+from spotnet.batch.notebooks import _example_notebook
 from spotnet.masks import write_masks
 from spotnet.network.weights import load_checkpoint, read_weights
 from spotnet.batch.report import collect

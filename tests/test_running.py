@@ -19,7 +19,7 @@ from spotnet.network.detector import detect_sequences
 from spotnet.batch.grids import Grid
 from spotnet.batch.tables import runs_table
 from spotnet.batch.runner import run_grid
-from spotnet.batch.grids import GridError, _example_notebook
+from spotnet.batch.notebooks import GridError, _example_notebook
 from spotnet.masks import write_masks
 from spotnet.network.model import SpotNet, model_config
 from spotnet.network.weights import save_checkpoint

@@ -11,7 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "spotnet"
 FLOORS = [  # a part may import from its own modules and from the floors before its own
-    {"files", "processes"},
+    {"files", "environment"},
+    {"values", "processes"},
     {"engines"},
     {"data"},
     {"scenes", "masks", "evaluation"},

@@ -1,5 +1,6 @@
 """Grids of notebooks: run, watched, collected."""
-from .grids import Grid, GridError
+from .grids import Grid
+from .notebooks import GridError
 from .runs import status
 from .progress import RunsView
 from .tables import compare, runs_table

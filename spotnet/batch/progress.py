@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
-from .grids import GridError
+from .notebooks import GridError
 from spotnet.batch.runs import (
     ATTEMPT_MARK, STATES, last_error, listed_runs, log_tail, read_metrics, status,
 )

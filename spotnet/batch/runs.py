@@ -13,18 +13,20 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Literal, get_args
 
 from filelock import FileLock, Timeout
 
-from .grids import GridError, Run
+from .grids import Run
+from .notebooks import GridError, own_kernel
+from ..environment import package_versions
 from ..processes import Outcome, supervise
 from ..files import DataError, read_json, write_json
 
@@ -144,12 +146,12 @@ def _gpu(devices: str | None) -> str:
 @functools.cache
 def _environment_facts(devices: str | None) -> dict:
     "Where and with what a run is made."
-    packages = ("spotnet", "torch", "numpy", "opencv-python", "papermill")
     return {
         "host": platform.node(),
         "python": platform.python_version(),
+        "interpreter": sys.executable,  # of the notebook's kernel as well
         "gpu": _gpu(devices),
-        "versions": {name: metadata.version(name) for name in packages},
+        "versions": package_versions(("spotnet", "torch", "numpy", "opencv", "papermill")),
         "commit": _commit(),
     }
 
@@ -190,6 +192,8 @@ def _execute_notebook(notebook: str, folder: str, parameters: dict, working_fold
                 os.path.join(folder, "notebook.ipynb"),
                 parameters,
                 kernel_name="python3",
+                language="python",
+                kernel_manager_class=own_kernel(),
                 progress_bar=False,
                 log_output=True,
                 cwd=working_folder,

@@ -9,15 +9,29 @@ __all__ = ['sbatch_script']
 import math
 import re
 import shlex
+import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from .grids import Grid, GridError, Run, runs_by_stage
+from .grids import Grid, Run, runs_by_stage
+from .notebooks import GridError
 
 # %% ../../nbs/08_batch/08_slurm.ipynb #f5e9df0c
 def _job_name(text: str) -> str:
     "Text as a name of a SLURM job: other characters than letters, digits, - . _ become _."
     return re.sub(r"[^-.A-Za-z0-9_]", "_", text)
+
+
+def _log(logs: Path, name: str) -> str:
+    "The option that names a log; `name` may hold placeholders, the folder's own % is none."
+    folder = str(logs).replace("%", "%%")
+    return f"--output={folder}/{name}"
+
+
+def _directive(option: str) -> str:
+    "An option as one word of an #SBATCH line."
+    return "#SBATCH " + re.sub(r"[^\w@%+=:,./-]", r"\\\g<0>", option)
 
 
 def _afterany(jobs: list[str]) -> str:
@@ -31,41 +45,62 @@ def _array_options(grid: Grid, members: list[Run], logs: Path) -> list[str]:
     options = [
         f"--job-name={_job_name(f'{grid.experiment}-{members[0].stage}')}",
         f"--array=0-{len(members) - 1}",
-        f"--output={logs / '%x-%a.log'}",
-        f"--cpus-per-task={max(1, int(wishes.cpus))}",
+        _log(logs, "%x-%a.log"),
+        f"--cpus-per-task={max(1, math.ceil(wishes.cpus))}",
     ]
     if wishes.gpus:
         options.append(f"--gpus={math.ceil(wishes.gpus)}")
     if wishes.memory:
-        options.append(f"--mem={int(wishes.memory * 1024)}M")
+        options.append(f"--mem={math.ceil(wishes.memory * 1024)}M")
     if wishes.minutes:
         # the run ends first and says so; SLURM would kill it without a word
         options.append(f"--time={int(wishes.minutes * (1 + wishes.retries)) + 10}")
     return [*options, "--signal=B:TERM@60", "--requeue"]
 
 # %% ../../nbs/08_batch/08_slurm.ipynb #f6452596
+def _own_command() -> list[str]:
+    "The `spotnet` command of this environment."
+    script = Path(sys.executable).with_name("spotnet")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "spotnet"]
+
+
+def _check_words(words: Sequence[str], out: Path) -> None:
+    "Raise GridError for what cannot stand in a line of the script."
+    for text in words:
+        # a line of its own would be a command of its own
+        if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+            raise GridError(f"{text!r}: cannot stand in a script of lines; "
+                            "expected text without line ends")
+    if "\\" in str(out):
+        raise GridError(f"{out}: SLURM cannot name logs in a folder with a backslash; "
+                        "expected another --out")
+
+
+def _as_argument(path: Path) -> str:
+    "A path that no program takes for an option."
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
 def sbatch_script(grid: Grid,
                   out: Path | str,  # folder of the experiment
-                  command: str = "spotnet",
+                  command: str | None = None,  # a program; None: this environment's `spotnet`
                   arguments: Sequence[str] = (),  # further ones of `spotnet run`: --set steps=100
-                  options: Sequence[str] = (),  # further #SBATCH lines
+                  options: Sequence[str] = (),  # further #SBATCH lines, as SLURM reads them
                   ) -> str:
     """Return a bash script that submits the grid as SLURM job arrays, one for each stage.
 
-    Run it on the login node. GridError for text with line ends or control characters."""
-    out = Path(out)
-    for text in map(str, (grid.path, out, command, *arguments, *options)):
-        if not text.isprintable():  # a line of its own would be a command of its own
-            raise GridError(f"{text!r}: cannot stand in a script of lines; "
-                            "expected text without line ends")
-    logs = out / "slurm"
-    call = shlex.join([command, "run", str(grid.path), "--out", str(out), *arguments])
+    Run it on the login node. GridError for text with line ends or control characters, and for a
+    folder with a backslash."""
+    out, program = Path(out), [command] if command else _own_command()
+    _check_words([str(grid.path), str(out), *program, *arguments, *options], out)
+    logs, place = out / "slurm", _as_argument(out)
+    call = shlex.join([*program, "run", _as_argument(grid.path), "--out", place, *arguments])
     lines = [
         "#!/bin/bash",
         f"# Submits {len(grid.runs)} runs of {grid.path}.",
         "# Call it where sbatch is known, in the folder from which the grid's paths are meant.",
         "set -euo pipefail",
-        f"mkdir -p {shlex.quote(str(logs))}",
+        f"mkdir -p {shlex.quote(_as_argument(logs))}",
     ]
     jobs = []
     for stage, members in runs_by_stage(grid.runs).items():
@@ -76,7 +111,8 @@ def sbatch_script(grid: Grid,
             f"# stage {stage}",
             f"{job}=$(sbatch --parsable{waits} <<'END'",
             "#!/bin/bash",
-            *(f"#SBATCH {o}" for o in [*_array_options(grid, members, logs), *options]),
+            *map(_directive, _array_options(grid, members, logs)),
+            *(f"#SBATCH {option}" for option in options),
             f"runs=({' '.join(r.id for r in members)})",
             f"exec {call} --no-collect --only ${{runs[$SLURM_ARRAY_TASK_ID]}}",
             "END",
@@ -84,7 +120,7 @@ def sbatch_script(grid: Grid,
         ]
         jobs.append(job)
     name = _job_name(f"{grid.experiment}-collect")
-    log = shlex.quote(str(logs / "collect.log"))
-    collect = shlex.quote(f"{command} collect {shlex.quote(str(out))}")
-    lines += ["", f"sbatch {_afterany(jobs)} --job-name={name} --output={log} --wrap {collect}", ""]
+    log = shlex.quote(_log(logs, "collect.log"))
+    collect = shlex.quote(shlex.join([*program, "collect", place]))
+    lines += ["", f"sbatch {_afterany(jobs)} --job-name={name} {log} --wrap {collect}", ""]
     return "\n".join(lines)

@@ -1,5 +1,10 @@
 """The `spotnet` command."""
-from .application import app, main
-from . import data, training, detection, batch, weights  # noqa: F401  each adds its verbs to `app`
+from .application import BROKEN, app, main
+from . import doctor  # noqa: F401  works where everything else is broken
+
+try:
+    from . import data, training, detection, batch, weights  # noqa: F401  each adds its verbs to `app`
+except Exception as error:  # a broken package may raise anything; `main` says what it was
+    BROKEN.append(error)
 
 __all__ = ["app", "main"]

@@ -130,7 +130,8 @@ def run(
     from spotnet.batch.runner import run_grid
     from spotnet.batch.runs import status as state_of
 
-    checked = _with_limits(Grid.load(grid, **read_assignments(set_)), timeout, retries)
+    changes = read_assignments(set_, settled=False)
+    checked = _with_limits(Grid.load(grid, **changes), timeout, retries)
     out = out or Path("outputs") / checked.experiment
     if dry_run:
         done = sum(state_of(out / r.id)["state"] == "done" for r in checked.runs)
@@ -139,6 +140,9 @@ def run(
         return
     if print_sbatch:
         again = [word for text in set_ or () for word in ("--set", text)]
+        for option, value in (("--timeout", timeout), ("--retries", retries),
+                              ("--gpus-per-run", gpus_per_run)):
+            again += [] if value is None else [option, str(value)]
         typer.echo(sbatch_script(checked, out, arguments=again))
         return
     _stop_in_order()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Checkpoint', 'Material', 'MaterialSource', 'WrittenFormat', 'Score', 'Flip', 'Zoom', 'InputSize', 'WithMasks',
-           'WithVideo', 'ProtocolName', 'Truth', 'Results', 'Iou', 'TruthSource', 'ReadFormat', 'Classes', 'Repair',
-           'Against', 'Interval', 'Published', 'ErrorFolder', 'AuditFile', 'Strict', 'detect', 'evaluate']
+           'WithVideo', 'ProtocolName', 'Truth', 'Results', 'Iou', 'TruthSource', 'ReadFormat', 'Classes', 'Against',
+           'Interval', 'Published', 'ErrorFolder', 'AuditFile', 'Strict', 'detect', 'evaluate']
 
 # %% ../../nbs/09_plumbing/07_cli_detection.ipynb #693c1852
 import json
@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from .application import Gpus, Json, Names, Out, Ray, Split, Workers, app
+from .application import Gpus, Json, Names, Out, Ray, Repair, Split, Workers, app
 from ..data.detections import Detections
-from ..data.finding import folder_name, note_video, walk, written_videos
+from ..data.finding import folder_name, walk
 from ..data.frames import IMAGES
 from ..data.result_files import write_detections
 from ..data.video import VIDEOS
 from ..data.readers import load_sequences
 from ..data.sequences import Sequence
-from ..files import write_figure, write_table
+from ..files import refuse_foreign, write_figure, write_table
 
 if TYPE_CHECKING:  # the evaluation part brings matplotlib, which the help does not need
     from spotnet.evaluation.scores import Result
@@ -49,10 +49,14 @@ def _kind_of(material: Path) -> str:
 
 
 def _load_material(
-    material: Path, source: str | None, split: str | None, names: list[str] | None
+    material: Path,
+    source: str | None,
+    split: str | None,
+    names: list[str] | None,
+    repair: bool = False,
 ) -> list[Sequence]:
     "The sequences that have frames; ValueError if there are none."
-    loaded = load_sequences(source or _kind_of(material), material, split, names)
+    loaded = load_sequences(source or _kind_of(material), material, split, names, repair)
     sequences = [s for s in loaded if s.frames.available]
     if not sequences:
         raise ValueError(f"{material}: annotations without images; put the frames beside them")
@@ -67,14 +71,9 @@ def _load_material(
 
 
 def _video_paths(out: Path, sequences: list[Sequence]) -> dict[str, Path]:
-    "Where the video of each sequence goes. ValueError where somebody else's video lies there."
+    "Where the video of each sequence goes. DataError where somebody else's video lies there."
     paths = {s.name: out / f"{s.name}.webm" for s in sequences}
-    for path in paths.values():
-        if path.exists() and path.name not in written_videos(path.parent):
-            raise ValueError(
-                f"{path}: a video that `spotnet detect` did not write would be replaced. "
-                "Move it away, or choose another folder with --out"
-            )
+    refuse_foreign(paths.values())
     return paths
 
 
@@ -149,6 +148,7 @@ def detect(
     source: MaterialSource = None,
     split: Split = None,
     name: Names = None,
+    repair: Repair = False,
     format: WrittenFormat = "csv",
     score: Score = 0.05,
     flip: Flip = False,
@@ -164,7 +164,7 @@ def detect(
     from spotnet.explore.pictures import playing_rate, write_video
     from spotnet.network.detector import detect_sequences
 
-    sequences = _load_material(material, source, split, name)
+    sequences = _load_material(material, source, split, name, repair)
     videos = _video_paths(out, sequences) if video else {}
     by_name, paths = {}, []
     for detections in detect_sequences(
@@ -183,9 +183,8 @@ def detect(
     if video:
         for sequence, detections in zip(sequences, found):
             pictures = _frames_with_boxes(sequence, detections.above(max(score, 0.3)))
-            note_video(videos[sequence.name])
             rate = playing_rate(sequence.frames)
-            paths.append(write_video(videos[sequence.name], pictures, rate))
+            paths.append(write_video(videos[sequence.name], pictures, rate, own=True))
     boxes, frames = sum(len(d) for d in found), sum(len(s) for s in sequences)
     typer.echo(f"{boxes} detections in {frames} frames: {', '.join(map(str, paths))}")
 
@@ -221,7 +220,7 @@ def _write_audit(
     from spotnet.evaluation.judging import audit
 
     tables = [audit(protocol, s, by_name[s.name], iou) for s in sequences]
-    write_table(path, pd.concat(tables))
+    write_table(path, pd.concat(tables), own=True)
 
 
 def _write_errors(
@@ -240,10 +239,11 @@ def _write_errors(
     for column in errors.properties():
         tables[f"recall_by_{column}"] = errors.recall_by(column)
     for name, table in tables.items():
-        write_table(folder / f"{name}.csv", table)
-    write_figure(folder / "errors.png", plot_errors(errors))
+        write_table(folder / f"{name}.csv", table, own=True)
+    write_figure(folder / "errors.png", plot_errors(errors), own=True)
     if all(s.frames.available for s in sequences):
-        write_figure(folder / "worst_frames.png", plot_worst_frames(errors, sequences))
+        worst = plot_worst_frames(errors, sequences)
+        write_figure(folder / "worst_frames.png", worst, own=True)
 
 # %% ../../nbs/09_plumbing/07_cli_detection.ipynb #5a8a762f
 ProtocolName = Annotated[str, typer.Argument(help="uadetrac, uavdt, coco, or cdnet for masks.")]
@@ -265,10 +265,6 @@ ReadFormat = Annotated[
 Classes = Annotated[
     str | None,
     typer.Option(help="Only detections of these: names of the annotation, or numbers: car,bus."),
-]
-Repair = Annotated[
-    bool,
-    typer.Option("--repair", help="Leave out damaged boxes and rows instead of refusing."),
 ]
 Against = Annotated[
     Path | None, typer.Option(help="Other results of the same format to compare with.")

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['MOST_PIXELS', 'MOST_FRAMES', 'IMAGES', 'read_size', 'read_image', 'Frames', 'FramesView', 'ArrayFrames',
-           'AbsentFrames', 'TimeOrder', 'time_order', 'warn_of_order', 'FolderFrames', 'is_hidden', 'folder_frames',
-           'motion_blur_kernel']
+           'AbsentFrames', 'TimeOrder', 'time_order', 'warn_of_order', 'file_identity', 'FolderFrames', 'is_hidden',
+           'folder_frames', 'motion_blur_kernel']
 
 # %% ../../nbs/01_data/02_frames.ipynb #c65814e2
 import re
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -172,6 +173,10 @@ class Frames:
         "Height and width of frame i in pixels; decodes it."
         return self._decode(range(len(self))[i]).shape[:2]
 
+    def identity(self, i: int) -> str:
+        "What changes with the content of frame i; decodes it where nothing else is known."
+        return f"{zlib.crc32(np.ascontiguousarray(self._decode(i)).data):08x}"
+
     @property
     def available(self) -> bool:
         "Whether there are images at all (an annotation can come without them)."
@@ -200,6 +205,9 @@ class FramesView(Frames):
 
     def size_at(self, i: int) -> tuple[int, int]:
         return self.frames.size_at(int(self.indices[i]))
+
+    def identity(self, i: int) -> str:
+        return self.frames.identity(int(self.indices[i]))
 
     def _decode(self, i: int) -> np.ndarray:
         return self.frames[int(self.indices[i])]
@@ -249,6 +257,9 @@ class AbsentFrames(Frames):
     def available(self) -> bool:
         return False
 
+    def identity(self, i: int) -> str:
+        return f"absent {self.names[i]}"
+
     def _decode(self, i: int) -> np.ndarray:
         where = f"{self.root}: frame {self.numbers[i]} of {self.sequence}"
         wanted = f"a folder {self.sequence}/ with frames, or {self.sequence}.mp4"
@@ -275,22 +286,22 @@ def _values(parts: list[list[str]], j: int) -> list[int]:
 
 def _by_leading_numbers(parts: list[list[str]]) -> TimeOrder | None:
     "Rule 1 of `time_order`; None where it does not apply."
-    keys, several, doubtful = [() for _ in parts], False, False
+    keys, whole, several = [() for _ in parts], [() for _ in parts], False
     for j in range(min(map(len, parts))):
         if j % 2 == 0:  # text
             if len({part[j] for part in parts}) > 1:
                 return None
             continue
         values = _values(parts, j)
-        widths = {len(part[j]) for part in parts}
-        fractions = parts[0][j - 1] == "." and j > 1 and len(widths) > 1
-        doubtful |= fractions  # 1.10 may follow 1.9, or lie between 1.1 and 1.2
         keys = [(*key, value) for key, value in zip(keys, values)]
+        whole = [(*key, int(part[j])) for key, part in zip(whole, parts)]
         if len(set(keys)) == len(keys):
             indices = sorted(range(len(keys)), key=keys.__getitem__)
-            official = not several and not fractions and max(values) <= 2**53
+            # 1.10 may follow 1.9, or lie between 1.1 and 1.2
+            known = indices == sorted(range(len(keys)), key=whole.__getitem__)
+            official = not several and keys == whole and max(values) <= 2**53
             numbers = [values[i] for i in indices] if official else None
-            return TimeOrder(indices, numbers, not doubtful)
+            return TimeOrder(indices, numbers, known)
         several |= len(set(values)) > 1
     return None
 
@@ -319,6 +330,21 @@ def warn_of_order(where: Path | str, names: list[str]) -> None:
 
 # %% ../../nbs/01_data/02_frames.ipynb #4fe1d835
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
+
+def file_identity(path: Path) -> str:
+    """Size and CRC of the content of a file, as text.
+
+    All of it, because two pictures of one camera can begin and end alike; and not its time, because
+    a copied folder is the same."""
+    size, crc = 0, 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                size, crc = size + len(block), zlib.crc32(block, crc)
+    except OSError:
+        return "unreadable"  # who decodes it says so
+    return f"{size}-{crc:08x}"
 
 
 class FolderFrames(Frames):
@@ -357,6 +383,9 @@ class FolderFrames(Frames):
             return read_size(self.paths[i])
         height, width = self.sizes[i].tolist()
         return height, width
+
+    def identity(self, i: int) -> str:
+        return file_identity(self.paths[i])
 
     def _decode(self, i: int) -> np.ndarray:
         if self.sizes is not None:

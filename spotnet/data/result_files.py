@@ -24,7 +24,7 @@ from .finding import files_named
 from .rows import line_of, numbered_lines, read_rows
 from .sequences import Sequence
 from spotnet.files import (
-    OR_REPAIR, DataError, Repairs, check_name, remove_temporary, write_atomic,
+    OR_REPAIR, DataError, Repairs, check_name, remove_temporary, write_files,
 )
 
 # %% ../../nbs/01_data/14_result_files.ipynb #1c9a5c29
@@ -92,7 +92,7 @@ def _yolo_texts(detections: list[Detections], sequences: list[Sequence]) -> dict
             texts[file] += f"{max(label, 0)} {x!r} {y!r} {w!r} {h!r} {score:.9g}\n"
     return dict(texts)
 
-# %% ../../nbs/01_data/14_result_files.ipynb #1b2c1c3f
+# %% ../../nbs/01_data/14_result_files.ipynb #174f7f6c
 def _texts(
     detections: list[Detections], format: str, name: str, sequences: list[Sequence] | None
 ) -> dict[str, str]:
@@ -121,16 +121,16 @@ def write_detections(
     """Write result files of one format, each whole or not at all; returns their paths.
 
     Raises ValueError for an unknown format and for missing sequences, `DataError` for a name
-    that no file can have."""
+    that no file can have and for a file of that name that is not ours."""
     folder = Path(folder)
     for d in detections:
         check_name(d.name)
     texts = _texts(detections, format, name, sequences)
     for file in texts if format != "yolo" else ():  # thousands of small ones
         remove_temporary(folder, file)
-    return [write_atomic(folder / file, text) for file, text in texts.items()]
+    return write_files(folder, texts)
 
-# %% ../../nbs/01_data/14_result_files.ipynb #174f7f6c
+# %% ../../nbs/01_data/14_result_files.ipynb #2f863d2e
 def _leave_out(
     repairs: Repairs,
     where: Callable[[int], tuple[str, str]],  # row -> its place and its text
@@ -175,7 +175,7 @@ def _read_text(file: Path, name: str, detrac: bool, repair: bool) -> Detections:
     repairs.tell("rows")
     return Detections(name, rows[keep, 0], boxes[keep], rows[keep, 6])
 
-# %% ../../nbs/01_data/14_result_files.ipynb #2f863d2e
+# %% ../../nbs/01_data/14_result_files.ipynb #082f2edc
 _CHUNK = 500_000  # rows of a table that are looked at together
 _CSV_COLUMNS = "a table that write_detections wrote: sequence, frame, x0, y0, x1, y1, score"
 
@@ -236,7 +236,7 @@ def _read_csv(file: Path, repair: bool) -> list[Detections]:
     repairs.tell("rows")
     return [Detections.concatenate(parts) for _, parts in sorted(pieces.items())]
 
-# %% ../../nbs/01_data/14_result_files.ipynb #082f2edc
+# %% ../../nbs/01_data/14_result_files.ipynb #e68ccccf
 _YOLO_ROW = "class x y width height score, and perhaps an identity"
 
 
@@ -311,7 +311,7 @@ def _read_yolo(root: Path, sequence: Sequence, alone: bool, repair: bool) -> Det
     boxes = np.hstack([centre - half, centre + half]) * _sides(sequence, frames)
     return Detections(sequence.name, frames, boxes, rows[:, 5], rows[:, 0])
 
-# %% ../../nbs/01_data/14_result_files.ipynb #06500d9a
+# %% ../../nbs/01_data/14_result_files.ipynb #37d06185
 def _class_numbers(
     classes: Collection[str | int], format: str, sequences: list[Sequence] | None
 ) -> set:
@@ -336,7 +336,7 @@ def _read(
 ) -> list[Detections]:
     if format in ("uadetrac", "uavdt"):
         detrac = format == "uadetrac"
-        files = files_named(path, "*_Det_*.txt" if detrac else "*.txt")
+        files = files_named(path, "*_Det_*.txt" if detrac else "*.txt", own=True)
         root = path if path.is_dir() else path.parent
         names = [f.relative_to(root).with_suffix("").as_posix() for f in files]
         if detrac:

@@ -16,7 +16,7 @@ from weakref import WeakSet
 import av
 import numpy as np
 
-from .frames import MOST_FRAMES, MOST_PIXELS, Frames
+from .frames import MOST_FRAMES, MOST_PIXELS, Frames, file_identity
 from ..files import DataError
 
 # %% ../../nbs/01_data/03_video.ipynb #936ed89c
@@ -174,6 +174,7 @@ class VideoFrames(Frames):
     def __init__(self, path: Path | str, numbers: Iterable[int] | None = None) -> None:
         self.path = Path(path)
         self.index = read_index(self.path)
+        self._identity = None
         self._close()
         count = len(self.index)
         numbers = np.arange(1, count + 1) if numbers is None else np.asarray(numbers)
@@ -187,6 +188,11 @@ class VideoFrames(Frames):
     def rate(self) -> float | None:
         "Pictures per second, on average; None where the file does not say."
         return self.index.rate
+
+    def identity(self, i: int) -> str:
+        if self._identity is None:
+            self._identity = file_identity(self.path)
+        return f"{self._identity}-{i}"
 
     def _close(self) -> None:
         "Forget the decoder."

@@ -9,11 +9,10 @@ __all__ = ['MEASURES', 'pixel_counts', 'measures', 'evaluate_masks']
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
-from ..data.frames import read_image
+from ..data.mask_files import read_mask_file, refuse_values
 from ..data.sequences import Sequence
 from ..files import DataError
 
@@ -69,13 +68,14 @@ def _masks_of(
             raise ValueError(f"no masks for {sequence.name}; there are some for {known}")
         for objects, mask in zip(sequence.objects, masks[sequence.name], strict=True):
             if objects is not None:
+                refuse_values(f"mask of {sequence.name}", mask)
                 yield mask
         return
     folder = Path(masks) / sequence.name
     if alone and not folder.is_dir():
         folder = Path(masks)
     for i in sequence.annotated:
-        yield read_image(folder / f"{sequence.frames.names[i]}.png", cv2.IMREAD_GRAYSCALE)
+        yield read_mask_file(folder / f"{sequence.frames.names[i]}.png")
 
 
 def _sequence_counts(sequence: Sequence, masks: Iterator[np.ndarray]) -> np.ndarray:

@@ -283,7 +283,8 @@ def playing_rate(frames: Frames, otherwise: float = 25) -> float:
 
 def write_video(path: Path | str,  # ends in .webm or .mp4
                 pictures: Iterable[np.ndarray],  # RGB uint8 (H, W, 3), all of one size
-                fps: float = 25) -> Path:  # pictures per second; see `playing_rate`
+                fps: float = 25,  # pictures per second; see `playing_rate`
+                own: bool = False) -> Path:  # refuse to replace a file that is not ours
     """Write pictures as a video, and return its path.
 
     ValueError for another ending, for a rate outside 0.1 to 1000, for no pictures, or for one of
@@ -294,7 +295,7 @@ def write_video(path: Path | str,  # ends in .webm or .mp4
     if not LEAST_RATE <= fps <= MOST_RATE:
         raise ValueError(f"{path}: {fps} pictures per second; "
                          f"expected {LEAST_RATE:g} to {MOST_RATE:g}")
-    with replacing(path, path.suffix) as temporary:  # OpenCV chooses the container by the ending
+    with replacing(path, path.suffix, own) as temporary:  # OpenCV goes by the ending
         written = _write_pictures(path, temporary, pictures, fps)
         found = _count_readable(temporary, written)
         if found < written:

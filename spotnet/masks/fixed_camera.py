@@ -13,13 +13,14 @@ import numpy as np
 
 from ..data.sequences import Sequence
 from spotnet.masks.background import (
+    UNLOCATED,
     Background,
+    Doubts,
     free_pixels,
     grown_boxes,
     known_objects,
     learn_background,
     sample_frame,
-    unlocated_evidence,
 )
 from .camera import Reference, camera_moves, displacement
 
@@ -89,6 +90,7 @@ class FixedCamera:
         if shaking is None:
             shaking = camera_moves(sequence, lambda i, shape: free_pixels(sequence, i, shape))
         self.sequence = sequence
+        self.doubts = Doubts(sequence)
         self.samples = samples
         self.shaking = shaking
         self.annotated = len(sequence.annotated) > 0
@@ -119,7 +121,8 @@ class FixedCamera:
         background = self.background(nearest)
         matrix = background.locate(i, image, free)
         if matrix is None:
-            return unlocated_evidence(self.sequence, i, image.shape)
+            self.doubts.add(UNLOCATED, i)
+            return np.zeros(image.shape[:2], np.float32)
         return background.evidence(image, free, matrix, self._jump(background, i, matrix))
 
     def _mixed(self, i: int, nearest: int) -> Background:

@@ -21,9 +21,10 @@ from ..data.boxes import box_iou, clip_boxes
 from ..data.detections import Detections
 from ..data.finding import MANIFEST
 from ..data.frames import Frames
+from ..data.mask_files import refuse_foreign_masks, write_mask
 from ..data.sequences import Sequence
 from ..engines import LocalEngine, in_processes
-from ..files import DataError, read_json, write_atomic, write_json
+from ..files import DataError, read_json, write_json
 from .geometry import Conventions, Geometry, InputSpec, normalise
 from .model import STRIDE, Prediction, SpotNet
 from spotnet.network.weights import (
@@ -165,13 +166,11 @@ def _claim_masks(folder: Path, sequence: Sequence) -> None:
     """Prepare a folder for the network's masks of a sequence.
 
     Raises DataError where that would replace files that the network did not make."""
-    facts = read_json(folder / MANIFEST, {}, "the facts of masks", dict, "Use another folder.")
-    paths = [folder / f"{name}.png" for name in sequence.frames.names]
-    replaced = [path for path in paths if path.exists()]
-    if replaced and facts.get("method") != "network":
-        raise DataError(replaced[0], f"one of {len(replaced)} files that the network's foreground "
-                        "of this frame would replace", "a new folder, or one of such masks",
-                        "Write to another folder.")
+    remedy = "Use another folder."
+    facts = read_json(folder / MANIFEST, {}, "the facts of masks", dict, remedy)
+    if facts and facts.get("method") != "network":
+        raise DataError(folder, "masks of another method", "masks of a network, or none", remedy)
+    refuse_foreign_masks([folder / f"{name}.png" for name in sequence.frames.names])
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"sequence": sequence.name, "method": "network", "frames": len(sequence)}
     write_json(folder / MANIFEST, facts)  # readers take such a folder for masks, not for frames
@@ -306,8 +305,7 @@ class Detector:
         _claim_masks(folder, sequence)
         for name, image in zip(sequence.frames.names, progress(sequence.frames)):
             [mask] = self.foreground([image])
-            _, png = cv2.imencode(".png", mask)
-            write_atomic(folder / f"{name}.png", png.tobytes())
+            write_mask(folder / f"{name}.png", mask)
         return folder
 
 # %% ../../nbs/04_network/05_detector.ipynb #2932be62

@@ -35,6 +35,9 @@ class SceneFrames(Frames):
         self.rate = scene.config.fps
         super().__init__(np.arange(1, scene.config.frames + 1))
 
+    def identity(self, i: int) -> str:
+        return f"{_stored_config(self.scene.config)} {self.render} {i}"
+
     def _decode(self, i: int) -> np.ndarray:
         return getattr(self.scene, self.render)(i)
 

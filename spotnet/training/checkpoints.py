@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..data.frames import file_identity
 from ..data.sequences import Sequence
 from ..network.model import SpotNet
 from ..network.weights import CheckpointError, read_checkpoint, save_checkpoint
@@ -46,13 +47,21 @@ def set_random_states(states: dict) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 # %% ../../nbs/05_training/07_checkpoints.ipynb #7966a2aa
-def fingerprint(sequences: Iterable[Sequence]) -> str:
-    "Hash the names and boxes of all annotated frames, 16 hexadecimal digits."
+def fingerprint(sequences: Iterable[Sequence], masks: Path | str | None = None) -> str:
+    """Hash the annotated frames, their names, boxes and masks, 16 hexadecimal digits.
+
+    By content, not by time: a copied data set is the same."""
     digest = hashlib.sha256()
     for s in sequences:
         digest.update(f"{s.name}\n".encode())
         for i in s.annotated:
-            digest.update(f"{s.frames.names[i]}\n".encode() + s.objects[i].boxes.tobytes())
+            name = s.frames.names[i]
+            digest.update(f"{name}\n".encode() + s.objects[i].boxes.tobytes())
+            if s.frames.available:
+                digest.update(s.frames.identity(i).encode())
+            mask = None if masks is None else Path(masks) / s.name / f"{name}.png"
+            if mask is not None and mask.exists():
+                digest.update(file_identity(mask).encode())
     return digest.hexdigest()[:16]
 
 # %% ../../nbs/05_training/07_checkpoints.ipynb #301efd10

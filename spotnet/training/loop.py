@@ -173,7 +173,7 @@ def train(
     model = _first_network(config, init, accelerator)
     samples = _training_samples(config, sequences, masks)
     config = _counted_in_steps(config, len(samples))
-    trainer = Trainer(config, out, accelerator, model, samples, fingerprint(sequences))
+    trainer = Trainer(config, out, accelerator, model, samples, fingerprint(sequences, masks))
     accelerator.wait_for_everyone()  # all have looked for a checkpoint before one is written
     trainer.begin(checkpoint if resume else None)
     state = trainer.state

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..data.boxes import paint_boxes
-from ..data.frames import read_image
+from ..data.mask_files import read_mask_file
 from ..data.sequences import Objects, Sequence
 from ..files import DataError
 from ..network.geometry import MEAN, OURS, STD, Conventions, Geometry, normalise
@@ -147,7 +147,7 @@ def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Read a mask uint8 (H, W) and bring it to the size of its frame, `shape` (H, W).
 
     DataError if its aspect ratio differs by more than 2 percent."""
-    mask = read_image(path, cv2.IMREAD_GRAYSCALE)
+    mask = read_mask_file(path)
     if mask.shape == shape:
         return mask
     aspect = mask.shape[0] * shape[1] / (mask.shape[1] * shape[0])
