@@ -223,7 +223,7 @@ def refuse_foreign(paths: Iterable[Path | str]) -> None:
             kind = "a folder" if path.is_dir() else "a file"
             found = f"{kind} that spotnet did not write, or that was changed since"
             raise DataError(path, found, "a place for a new file",
-                            "Choose another folder or name, or move it away.")
+                            "Choose another folder (--out) or name, or move it away.")
 
 
 def write_files(folder: Path | str, files: dict[str, str]) -> list[Path]:

@@ -9,6 +9,7 @@ __all__ = ['COCO_FIGURES', 'coco_figures', 'coco_tables']
 import numpy as np
 from hotcoco import COCO, COCOeval
 
+from ..data.coco import same_id
 from ..data.detections import Detections
 from ..data.sequences import Sequence
 
@@ -96,6 +97,18 @@ def _found_labels(d: Detections, s: Sequence, classes: tuple[str, ...]) -> np.nd
     return category[np.where(known, d.labels, -1)]
 
 
+def _image_numbers(sequences: list[Sequence]) -> dict[tuple[str, int], int]:
+    """Number of each annotated frame, by sequence and index, in the order of COCO image ids.
+
+    Equal scores are ranked in the order of images, so their order is part of the rules."""
+    places = [(s, int(i)) for s in sequences for i in s.annotated]
+    if all(s.image_ids is not None for s in sequences):
+        ids = [same_id(s.image_ids[i]) for s, i in places]
+        order = sorted(range(len(ids)), key=lambda k: (isinstance(ids[k], str), ids[k]))
+        places = [places[k] for k in order]
+    return {(s.name, i): number for number, (s, i) in enumerate(places, 1)}
+
+
 def coco_tables(
     sequences: list[Sequence],
     by_name: dict[str, Detections],  # detections by sequence name
@@ -106,10 +119,11 @@ def coco_tables(
     are left out."""
     classes = _class_names(sequences, by_name)
     images, annotations, rows = [], [], [np.zeros((0, 7))]
+    numbers = _image_numbers(sequences)
     for s in sequences:
         image_of = {}
-        for i in s.annotated:
-            image = len(images) + 1
+        for i in s.annotated.tolist():
+            image = numbers[s.name, i]
             image_of[int(s.numbers[i])] = image
             images.append({"id": image, "width": 0, "height": 0})  # the rules do not use the size
             for row in _truth_rows(s, i, classes):
