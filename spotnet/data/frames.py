@@ -175,7 +175,10 @@ class Frames:
 
     def identity(self, i: int) -> str:
         "What changes with the content of frame i; decodes it where nothing else is known."
-        return f"{zlib.crc32(np.ascontiguousarray(self._decode(i)).data):08x}"
+        try:
+            return f"{zlib.crc32(np.ascontiguousarray(self._decode(i)).data):08x}"
+        except DataError:
+            return "unreadable"  # who needs it says so
 
     @property
     def available(self) -> bool:
