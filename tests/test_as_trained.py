@@ -322,6 +322,13 @@ def test_a_validation_without_objects_is_refused(tmp_path, objects, ignored, fie
     assert check_data(config.samples([blocks()]), [empty]).stops or ignored
 
 
+def test_a_validation_without_images_is_refused(tmp_path):
+    absent = replace(blocks("far"), frames=AbsentFrames([1, 2], "far", tmp_path))
+    call = partial(train, TrainConfig(**SMALL), [blocks()], tmp_path / "run", progress=False)
+    refused(lambda: call(validation=[blocks("near"), absent]), "no images of far", error=DataError)
+    assert not (tmp_path / "run/history.csv").exists()
+
+
 def test_the_loss_needs_no_object(tmp_path):
     empty = replace(blocks("night"), objects=[Objects([]), Objects([])])
     config = TrainConfig(**SMALL, metric="loss")

@@ -1,98 +1,129 @@
-"""COCO's twelve figures equal those of pycocotools on the files that we write."""
+"""COCO's twelve figures of the files that we write are those of pycocotools, in 200 random cases."""
 
-import contextlib
 import io
 import json
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from spotnet.data import load_sequences, read_detections, write_detections
-from spotnet.data.detections import Detections
-from spotnet.evaluation import evaluate
+from spotnet.data import Detections, load_sequences, read_detections, write_detections
+from spotnet.evaluation import evaluate, evaluate_files
 from spotnet.evaluation.coco import COCO_FIGURES
 
+CASES = 200
 
-def random_annotation(rng):
-    "Images of several sizes and folders; gapped ids; areas, crowds and images without objects."
-    categories = rng.choice(np.arange(0, 90), rng.integers(1, 5), replace=False).tolist()
-    ids = rng.choice(np.arange(0, 10_000), rng.integers(1, 7), replace=False).tolist()
+
+def random_ids(rng, count):
+    "Ids with gaps, from 0 or beyond 32 bits, as numbers, as text of numbers, or as names."
+    numbers = rng.choice(3 * count + 5, count, replace=False).tolist()
+    kind = rng.integers(5)
+    if kind == 1:
+        return [n + 1_714_557_600_123 for n in numbers]
+    if kind == 2:
+        return [str(n) for n in numbers]
+    if kind == 3:
+        return [f"cam{n:03d}" for n in numbers]
+    return numbers
+
+
+def random_boxes(rng, count, width, height):
+    "x, y, width, height (count, 4) with two decimals, some partly outside, of all three sizes."
+    sides = np.exp(rng.uniform(np.log(4), np.log(250), (count, 2)))
+    corners = rng.uniform(-20, [width, height], (count, 2))
+    return np.maximum(np.hstack([corners, sides]).round(2), [-50, -50, 1, 1])
+
+
+def annotation(rng):
+    "A COCO data set: several folders, sizes, classes, crowds, areas that are not width x height."
+    categories = rng.choice(12, rng.integers(1, 5), replace=False).tolist()
+    used = categories[: rng.integers(1, len(categories) + 1)]  # others have no object
+    count, folders = int(rng.integers(1, 9)), ["", "a/", "b/"][: rng.integers(1, 4)]
+    names = rng.permutation(count).tolist()
     images, annotations = [], []
-    for k, i in enumerate(ids):
-        width, height = (int(side) for side in rng.integers(60, 900, 2))
-        name = f"{'ab'[k % 2]}/{k:03d}.jpg"
-        images.append({"id": i, "file_name": name, "width": width, "height": height})
-        for _ in range(rng.integers(0, 12)):
-            w, h = rng.choice([8, 40, 150]) * rng.uniform(0.5, 1.5, 2)
-            box = np.round([*rng.uniform(0, [width, height]), w, h], 2).tolist()
-            row = {"id": len(annotations) + 5, "image_id": i, "bbox": box}
-            row["category_id"] = int(rng.choice(categories))
-            row["iscrowd"] = int(rng.random() < 0.15)
-            row["area"] = float(w * h * rng.choice([1.0, rng.uniform(0.3, 1)]))
-            annotations.append(row)
-    named = [{"id": c, "name": f"class {c}"} for c in categories]
-    return {"images": images, "annotations": annotations, "categories": named}
+    for image_id, name in zip(random_ids(rng, count), names):
+        width, height = rng.integers(100, 700, 2).tolist()
+        file_name = f"{folders[rng.integers(len(folders))]}frame_{name}.jpg"
+        facts = {"file_name": file_name, "width": width, "height": height}
+        images.append({"id": image_id, **facts})
+        objects = 0 if rng.random() < 0.2 else int(rng.integers(1, 12))
+        for box in random_boxes(rng, objects, width, height).tolist():
+            area = box[2] * box[3] * rng.choice([1, rng.uniform(0.3, 1)])
+            one = {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": used[rng.integers(len(used))],
+                "bbox": box,
+                "area": float(rng.choice([area, 32**2, 96**2], p=[0.9, 0.05, 0.05])),
+                "iscrowd": int(rng.random() < 0.1),
+            }
+            annotations.append(one)
+    names = [{"id": c, "name": f"class {c}"} for c in categories]
+    return {"images": images, "annotations": annotations, "categories": names}
 
 
-def random_detections(rng, sequence):
-    "Boxes near objects and anywhere, some of equal score, up to 120 in an image."
-    frames, boxes, labels = [], [], []
-    for i, number in enumerate(sequence.numbers.tolist()):
-        near = np.concatenate([sequence.objects[i].boxes, sequence.ignored[i]])
-        known = np.concatenate([sequence.objects[i].labels, sequence.ignored_labels[i]])
-        for k in range(len(near) * int(rng.integers(0, 3))):
-            j = k % len(near)
-            side = near[j, 2:] - near[j, :2]
-            corner = near[j, :2] + rng.normal(0, 0.1, 2) * side
-            boxes.append([*corner, *(corner + side * rng.uniform(0.8, 1.25, 2))])
-            labels.append(known[j] if rng.random() < 0.8 else rng.integers(len(sequence.classes)))
-            frames.append(number)
-        for _ in range(int(rng.choice([0, 5, 110]))):
-            corner, side = rng.uniform(0, 600, 2), rng.uniform(5, 200, 2)
-            boxes.append([*corner, *(corner + side)])
-            labels.append(rng.integers(len(sequence.classes)))
-            frames.append(number)
-    scores = np.round(rng.random(len(frames)), int(rng.choice([1, 6])))  # many ties, or none
-    boxes = np.float32(boxes).reshape(-1, 4)
-    return Detections(sequence.name, frames, boxes, scores, np.array(labels, np.int64))
+def detections(rng, sequence, ties):
+    "Objects moved a little, some of another class, and false positives; at most 120 per frame."
+    rows = []
+    for number, objects, (height, width) in zip(
+        sequence.numbers, sequence.objects, sequence.sizes
+    ):
+        boxes = np.repeat(objects.boxes, rng.integers(0, 4), 0)
+        labels = np.repeat(objects.labels, len(boxes) // max(len(objects), 1))
+        boxes = boxes + rng.normal(0, rng.choice([0, 1, 8]), boxes.shape)
+        more = int(rng.integers(0, 5)) if rng.random() < 0.9 else 120 - len(boxes)
+        others = random_boxes(rng, more, width, height)
+        others[:, 2:] += others[:, :2]
+        boxes = np.concatenate([boxes, others])
+        labels = np.append(labels, rng.integers(0, len(sequence.classes), more))
+        wrong = rng.random(len(labels)) < 0.1
+        labels[wrong] = rng.integers(0, len(sequence.classes), wrong.sum())
+        sound = (boxes[:, 2:] > boxes[:, :2] + 0.01).all(1)
+        scores = rng.random(len(boxes)).round(1 if ties else 9)
+        for row in zip(boxes[sound], scores[sound], labels[sound]):
+            rows.append((number, *row))
+    rows = [rows[i] for i in rng.permutation(len(rows))]
+    frames, boxes, scores, labels = zip(*rows) if rows else ([], [], [], [])
+    return Detections(sequence.name, frames, np.array(boxes), scores, labels)
 
 
-def theirs(annotation, results):
-    "The twelve figures of pycocotools in percent; NaN for what it calls -1."
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotation))
-        rows = json.loads(results.read_text())
-        if not rows:
-            return None
-        run = COCOeval(truth, truth.loadRes(rows), "bbox")
+def reference(truth, results):
+    "The figures of pycocotools in percent, NaN where it says -1."
+    with redirect_stdout(io.StringIO()):
+        engine = COCO(str(truth))
+        run = COCOeval(engine, engine.loadRes(str(results)), "bbox")
         run.evaluate()
         run.accumulate()
         run.summarize()
-    return [100 * value if value >= 0 else np.nan for value in run.stats]
+    return np.where(run.stats < 0, np.nan, 100 * run.stats)
 
 
-@pytest.mark.parametrize("block", range(8))
-def test_two_hundred_random_cases(block, tmp_path):
-    compared = 0
-    for seed in range(25 * block, 25 * (block + 1)):
-        rng = np.random.default_rng(seed)
-        annotation = tmp_path / f"{seed}.json"
-        annotation.write_text(json.dumps(random_annotation(rng)))
-        sequences = load_sequences("coco", annotation)
-        found = [random_detections(rng, s) for s in sequences]
-        out = tmp_path / str(seed)
-        [file] = write_detections(out, found, "coco", sequences=sequences)
-        expected = theirs(annotation, file)
-        if expected is None:
+def assert_equal(figures, expected):
+    ours = np.array([figures[name] for name in COCO_FIGURES])
+    assert np.allclose(ours, expected, rtol=1e-9, atol=1e-9, equal_nan=True), (
+        dict(zip(COCO_FIGURES, zip(ours, expected)))
+    )
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_the_files_that_we_write_have_the_figures_of_pycocotools(part, tmp_path):
+    for case in range(part, CASES, 10):
+        rng = np.random.default_rng(case)
+        folder = tmp_path / str(case)
+        folder.mkdir()
+        (folder / "truth.json").write_text(json.dumps(annotation(rng)))
+        sequences = load_sequences("coco", folder / "truth.json")
+        found = [detections(rng, s, ties=case % 2) for s in sequences]
+        if not any(map(len, found)):
             continue
-        back = {d.name: d for d in read_detections(file, "coco", sequences)}
-        empty = {s.name: Detections(s.name, [], [], []) for s in sequences}
-        for ours in ({d.name: d for d in found}, empty | back):
-            figures = evaluate("coco", sequences, ours).extra
-            assert np.allclose(
-                [figures[name] for name in COCO_FIGURES], expected, rtol=1e-9, equal_nan=True
-            ), (seed, figures, expected)
-        compared += 1
-    assert compared > 20
+        [results] = write_detections(folder / "out", found, "coco", sequences=sequences)
+        expected = reference(folder / "truth.json", results)
+        direct = evaluate("coco", sequences, found)
+        assert_equal(direct.extra, expected)
+        read, _ = evaluate_files("coco", folder / "truth.json", results)
+        assert_equal(read.extra, expected)
+        assert {d.name: len(d) for d in read_detections(results, "coco", sequences)} == {
+            d.name: len(d) for d in found
+        }

@@ -6,6 +6,7 @@
 __all__ = ['Format', 'FORMATS', 'result_names', 'write_detections', 'read_detections']
 
 # %% ../../nbs/01_data/14_result_files.ipynb #9aa47377
+import csv
 import re
 import warnings
 from collections import defaultdict
@@ -18,9 +19,9 @@ import pandas as pd
 
 from .boxes import FARTHEST, corners_from_xywh, has_no_size
 from .coco import same_id
-from .coco_results import category_ids, coco_text, read_coco_results
+from .coco_results import category_ids, coco_text, read_coco_results, sequence_of
 from .detections import CORNERS, Detections
-from .finding import files_named
+from .finding import files_named, refuse_twins
 from .rows import line_of, numbered_lines, read_rows
 from .sequences import Sequence
 from spotnet.files import (
@@ -43,6 +44,8 @@ def _needed(sequences: list[Sequence] | None, why: str) -> list[Sequence]:
     return sequences
 
 
+_LIMIT = f"numbers up to {FARTHEST:,}"
+_SIZE = "width and height above 0"
 _COCO_NEEDS = "COCO results name images by id"
 _YOLO_NEEDS = "YOLO rows are shares of the image"
 
@@ -77,12 +80,13 @@ def _sides(sequence: Sequence, frames: np.ndarray) -> np.ndarray:
 
 
 def _yolo_texts(detections: list[Detections], sequences: list[Sequence]) -> dict[str, str]:
-    "Text by file name; a frame without detections has no file."
+    "Text of every frame by file name. A class that is not known (-1) is written as 0."
     known = {s.name: s for s in sequences}
-    texts = defaultdict(str)
+    texts = {}
     for d in detections:
-        sequence = known[d.name]
+        sequence = sequence_of(d, known)
         names = dict(zip(sequence.numbers.tolist(), sequence.frames.names))
+        texts |= {f"{d.name}/{name}.txt": "" for name in names.values()}
         boxes = d.boxes.astype(np.float64) / _sides(sequence, d.frames)
         centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).tolist()
         sizes = (boxes[:, 2:] - boxes[:, :2]).tolist()
@@ -91,22 +95,37 @@ def _yolo_texts(detections: list[Detections], sequences: list[Sequence]) -> dict
         ):
             file = f"{d.name}/{names[frame]}.txt"
             texts[file] += f"{max(label, 0)} {x!r} {y!r} {w!r} {h!r} {score:.9g}\n"
-    return dict(texts)
+    return texts
 
 # %% ../../nbs/01_data/14_result_files.ipynb #174f7f6c
+def _csv_text(detections: list[Detections]) -> str:
+    "A table. A sequence in which nothing was found has a row of its name alone."
+    head = Detections("", [], [], []).to_frame()
+    tables = [d.to_frame() for d in detections if len(d)]
+    empty = [d.name for d in detections if not len(d)]
+    names = pd.DataFrame({"sequence": empty}).reindex(columns=head.columns)
+    return pd.concat(tables or [head]).to_csv(index=False) + names.to_csv(index=False, header=False)
+
+
+def _uadetrac_texts(detections: list[Detections], name: str) -> dict[str, str]:
+    "Text of each sequence by file name. ValueError for a detector's name that hides its end."
+    if "_Det_" in check_name(name, "the name of the detector") or "/" in name:
+        raise ValueError(f"the detector's name is {name!r}; _Det_ and / end a sequence's name")
+    return {f"{d.name}_Det_{name}.txt": _text(d, 1, _uadetrac_row) for d in detections}
+
+
 def _texts(
     detections: list[Detections], format: str, name: str, sequences: list[Sequence] | None
 ) -> dict[str, str]:
     "Text of every result file by its name."
     if format == "uadetrac":
-        return {f"{d.name}_Det_{name}.txt": _text(d, 1, _uadetrac_row) for d in detections}
+        return _uadetrac_texts(detections, name)
     if format == "uavdt":
         return {f"{d.name}.txt": _text(d, 0, _uavdt_row) for d in detections}
     if format == "yolo":
         return _yolo_texts(detections, _needed(sequences, _YOLO_NEEDS))
     if format == "csv":
-        tables = [d.to_frame() for d in detections] or [Detections("", [], [], []).to_frame()]
-        return {"detections.csv": pd.concat(tables).to_csv(index=False)}
+        return {"detections.csv": _csv_text(detections)}
     if format == "coco":
         return {"detections.json": coco_text(detections, _needed(sequences, _COCO_NEEDS))}
     raise _unknown_format(format)
@@ -130,6 +149,20 @@ def _remove_stale(folder: Path, names: Collection[str]) -> None:
             path.unlink()
 
 
+def _refuse_unsound(d: Detections) -> None:
+    "DataError for a box without size, and for numbers beyond what a reader accepts."
+    numbers = np.column_stack([d.boxes, d.scores])
+    for bad, found in (
+        (~(np.abs(numbers) <= FARTHEST).all(1), "a number beyond measure"),
+        (has_no_size(d.boxes), "a box without size"),
+    ):
+        if bad.any():
+            i = int(bad.argmax())
+            where = f"detections of {d.name}, frame {d.frames[i]}"
+            remedy = "Leave such detections out before writing."
+            raise DataError(where, f"{found} ({numbers[i].tolist()})", f"{_LIMIT}; {_SIZE}", remedy)
+
+
 def write_detections(
     folder: Path | str,
     detections: list[Detections],
@@ -140,10 +173,12 @@ def write_detections(
     """Write result files of one format, each whole or not at all; returns their paths.
 
     Raises ValueError for an unknown format and for missing sequences, `DataError` for a name
-    that no file can have and for a file of that name that is not ours."""
+    that no file can have, for a box or score that could not be read again, and for a file of
+    that name that is not ours."""
     folder = Path(folder)
     for d in detections:
         check_name(d.name)
+        _refuse_unsound(d)
     texts = _texts(detections, format, name, sequences)
     for file in texts if format != "yolo" else ():  # thousands of small ones
         remove_temporary(folder, file)
@@ -172,8 +207,6 @@ def _leave_out(
     return keep
 
 
-_LIMIT = f"numbers up to {FARTHEST:,}"
-_SIZE = "width and height above 0"
 _CHANCE = "a probability from 0 to 1"
 
 
@@ -206,33 +239,63 @@ _CSV_COLUMNS = "a table that write_detections wrote: sequence, frame, x0, y0, x1
 
 def _chunks(file: Path) -> Iterator[pd.DataFrame]:
     "The rows of a table, some at a time. ParserWarning for a row with more cells than the head."
-    kinds = {"sequence": str}
+    kinds = {"sequence": str}  # a sequence may be called NA
+    blank = dict.fromkeys(("frame", *CORNERS, "score", "label"), [""])
     with (
         warnings.catch_warnings(),
-        pd.read_csv(file, dtype=kinds, chunksize=_CHUNK, index_col=False) as reader,
+        pd.read_csv(
+            file, dtype=kinds, chunksize=_CHUNK, index_col=False,
+            keep_default_na=False, na_values=blank,
+        ) as reader,
     ):
         warnings.simplefilter("error", pd.errors.ParserWarning)
         yield from reader
 
 
+def _rows(file: Path, repairs: Repairs) -> Iterator[pd.DataFrame]:
+    "As `_chunks`; a row with more cells than the head goes to `repairs`."
+    with file.open(encoding="utf-8-sig", newline="") as source:
+        reader = csv.reader(source)
+        head = next(reader, [])
+        while True:
+            rows, lines = [], []
+            for cells in reader:
+                if len(cells) > len(head):
+                    where, found = f"{file}:{reader.line_num}", f"{len(cells)} cells"
+                    wanted = f"{len(head)}: {', '.join(head)}"
+                    repairs.add(DataError(where, found, wanted, "Correct the row."))
+                elif cells:
+                    cells += [""] * (len(head) - len(cells))
+                    rows.append([cell or None for cell in cells])
+                    lines.append(reader.line_num - 2)
+                if len(rows) == _CHUNK:
+                    break
+            yield pd.DataFrame(rows, lines, head)
+            if len(rows) < _CHUNK:
+                return
+
+
 def _csv_numbers(table: pd.DataFrame, file: Path, repairs: Repairs) -> pd.DataFrame:
-    "The columns of numbers of some rows, checked."
+    "The columns of numbers of some rows, checked; NaN where a row is a name alone."
     needed = ["frame", *CORNERS, "score"]
     missing = {"sequence", *needed} - set(table.columns)
     if missing:
-        found = f"no column {', '.join(sorted(missing))}"
-        raise DataError(file, found, _CSV_COLUMNS, "Write it again.")
+        found = f"no column {', '.join(sorted(missing))}, but {', '.join(map(str, table.columns))}"
+        raise DataError(file, found, _CSV_COLUMNS, "Name the columns so, or write it again.")
     if "label" in table.columns:
         needed.append("label")
     numbers = table[needed].apply(pd.to_numeric, errors="coerce")
+    named = table.sequence.notna() & (table.sequence != "")
     places = numbers.drop(columns="frame")
     sound = (np.abs(places) <= FARTHEST).all(axis=1)
-    sound &= (np.abs(numbers.frame) <= 2**53) & table.sequence.notna()
+    sound &= (np.abs(numbers.frame) <= 2**53) & named
+    alone = named & table[needed].isna().all(axis=1)
     corners = numbers[list(CORNERS)].to_numpy(np.float32)
+    parts = numbers.drop(columns=list(CORNERS) + ["score"]) % 1
     checks = (
-        (~sound.to_numpy(), "a row that is not all numbers", f"a name and {_LIMIT}"),
+        (~(sound | alone).to_numpy(), "a row that is not all numbers", f"a name and {_LIMIT}"),
         (has_no_size(corners), "a box without size", "x0 < x1 and y0 < y1"),
-        ((numbers.frame % 1 > 0).to_numpy(), "a frame number with a fraction", "a whole number"),
+        ((parts > 0).any(axis=1).to_numpy(), "a frame or label with a fraction", "whole numbers"),
     )
 
     def where(row: int) -> tuple[str, str]:
@@ -245,18 +308,20 @@ def _read_csv(file: Path, repair: bool) -> list[Detections]:
     "All sequences of a table, sorted by name."
     pieces, repairs = defaultdict(list), Repairs(file, repair)
     try:
-        for table in _chunks(file):
+        for table in _rows(file, repairs) if repair else _chunks(file):
             numbers = _csv_numbers(table, file, repairs)
             for name, part in numbers.groupby(table.sequence[numbers.index], sort=False):
                 check_name(name, file)
+                part = part.dropna()
                 boxes = part[list(CORNERS)].to_numpy()
                 piece = Detections(name, part["frame"], boxes, part["score"], part.get("label"))
                 pieces[name].append(piece)
     except DataError:
         raise
-    except (OSError, ValueError, pd.errors.ParserWarning) as error:  # no UTF-8, no table, nothing
+    # no UTF-8, no table, nothing
+    except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:
         found = f"no readable table ({str(error).strip()})"
-        raise DataError(file, found, _CSV_COLUMNS, "Write it again.") from error
+        raise DataError(file, found, _CSV_COLUMNS, f"Write it again, {OR_REPAIR}") from error
     repairs.tell("rows")
     return [Detections.concatenate(parts) for _, parts in sorted(pieces.items())]
 
@@ -280,7 +345,7 @@ def _yolo_fault(cells: list[str]) -> str | None:
     except ValueError:
         return "a cell that is no number"
     label, x, y, width, height, score = values[:6]
-    if label < 0 or label % 1 or not np.isfinite(values).all():
+    if not 0 <= label <= FARTHEST or label % 1 or not np.isfinite(values).all():
         return "a class that is none, or a number that is none"
     if not 0 <= score <= 1:
         return f"a score of {score:g}: is it the identity of a track?"
@@ -288,7 +353,8 @@ def _yolo_fault(cells: list[str]) -> str | None:
         return "7 columns, as of a polygon: the last one is no identity"
     if not (-0.5 <= x <= 1.5 and -0.5 <= y <= 1.5 and width <= 2 and height <= 2):
         return "pixels, or places far outside the image"
-    if width <= 1e-6 or height <= 1e-6:
+    # as float32 boxes have them
+    if width <= max(0, 5e-7 * abs(x)) or height <= max(0, 5e-7 * abs(y)):
         return "a box without size"
     return None
 
@@ -364,8 +430,9 @@ def _read(
         root = path if path.is_dir() else path.parent
         names = [f.relative_to(root).with_suffix("").as_posix() for f in files]
         if detrac:
-            names = [re.sub(r"_Det_[^/]*$", "", name) for name in names]
-        return [_read_text(f, name, detrac, repair) for f, name in zip(files, names)]
+            names = [re.sub(r"_Det_(?!.*_Det_)[^/]*$", "", name) for name in names]
+        places = refuse_twins(zip(names, files), "result file of a sequence")
+        return [_read_text(f, name, detrac, repair) for name, f in places.items()]
     if format == "csv":
         return _read_csv(path / "detections.csv" if path.is_dir() else path, repair)
     if format == "coco":
@@ -399,4 +466,6 @@ def read_detections(
         raise DataError(path, f"no {format} result file", "at least one", remedy)
     if keep is None or format == "coco":
         return found
+    if all((d.labels < 0).all() for d in found) and any(map(len, found)):
+        raise ValueError(f"{path}: classes are chosen, but no detection there names its class")
     return [d[np.isin(d.labels, sorted(keep))] for d in found]

@@ -9,7 +9,6 @@ __all__ = ['COCO_FIGURES', 'coco_figures', 'coco_tables']
 import numpy as np
 from hotcoco import COCO, COCOeval
 
-from ..data.coco import same_id
 from ..data.detections import Detections
 from ..data.sequences import Sequence
 
@@ -54,17 +53,20 @@ def coco_figures(
     return figures
 
 # %% ../../nbs/06_evaluation/06_coco.ipynb #672e4f69
-def _class_names(sequences: list[Sequence], by_name: dict[str, Detections]) -> tuple[str, ...]:
+def _own_classes(s: Sequence) -> list[tuple[str, int]]:
+    "The classes of a sequence by name; two categories of one name stay two."
+    return [(name, s.classes[:k].count(name)) for k, name in enumerate(s.classes)]
+
+
+def _classes(sequences: list[Sequence], named: bool, found_any: bool) -> list[tuple[str, int]]:
     "Classes that are told apart; a single one where detections, or objects, have no other."
-    names = tuple(dict.fromkeys(name for s in sequences for name in s.classes))
-    named = any((by_name[s.name].labels >= 0).any() for s in sequences)
-    found_any = any(len(by_name[s.name]) for s in sequences)
+    names = list(dict.fromkeys(one for s in sequences for one in _own_classes(s)))
     if len(names) > 1 and (named or not found_any):
         return names
-    return ("object",)
+    return [("object", 0)]
 
 
-def _truth_rows(s: Sequence, i: int, classes: tuple[str, ...]) -> list[dict]:
+def _truth_rows(s: Sequence, i: int, classes: list[tuple[str, int]]) -> list[dict]:
     "The annotations of frame i of a sequence; ignored regions are crowds."
     objects, regions = s.objects[i], s.ignored[i]
     region_labels = np.full(len(regions), -1)
@@ -72,6 +74,7 @@ def _truth_rows(s: Sequence, i: int, classes: tuple[str, ...]) -> list[dict]:
         region_labels = s.ignored_labels[i]
     sides = objects.boxes[:, 2:].astype(np.float64) - objects.boxes[:, :2]
     areas = objects.extra.get("area", sides.prod(1))
+    own_classes = _own_classes(s)
     rows = []
     for boxes, labels, sizes, crowd in (
         (objects.boxes, objects.labels, areas, 0),
@@ -80,33 +83,33 @@ def _truth_rows(s: Sequence, i: int, classes: tuple[str, ...]) -> list[dict]:
         for (x0, y0, x1, y1), label, area in zip(boxes.tolist(), labels, sizes.tolist()):
             own = range(len(classes))
             if len(classes) > 1 and label >= 0:
-                own = [classes.index(s.classes[label])]
+                own = [classes.index(own_classes[label])]
             box = [x0, y0, x1 - x0, y1 - y0]
             facts = {"iscrowd": crowd, "bbox": box, "area": area}
             rows += [{"category_id": 1 + k, **facts} for k in own]
     return rows
 
 
-def _found_labels(d: Detections, s: Sequence, classes: tuple[str, ...]) -> np.ndarray:
-    "Category of each detection (N,); 0 for one that is left out."
+def _found_labels(
+    d: Detections, s: Sequence, classes: list[tuple[str, int]], named: bool
+) -> np.ndarray:
+    "Category of each detection (N,); 0 for one that is left out. `named`: any has a class."
     if len(classes) == 1:
-        known = (d.labels >= 0) | (d.labels.max(initial=-1) < 0)
-        return known.astype(np.int64)
-    category = np.array([1 + classes.index(name) for name in s.classes] + [0])
+        return ((d.labels >= 0) | (not named)).astype(np.int64)
+    category = np.array([1 + classes.index(one) for one in _own_classes(s)] + [0])
     known = (d.labels >= 0) & (d.labels < len(s.classes))
     return category[np.where(known, d.labels, -1)]
 
 
-def _image_numbers(sequences: list[Sequence]) -> dict[tuple[str, int], int]:
-    """Number of each annotated frame, by sequence and index, in the order of COCO image ids.
+def _image_numbers(sequences: list[Sequence]) -> list[np.ndarray]:
+    """Numbers from 1 for the frames of each sequence, in the order of their image ids.
 
-    Equal scores are ranked in the order of images, so their order is part of the rules."""
-    places = [(s, int(i)) for s in sequences for i in s.annotated]
-    if all(s.image_ids is not None for s in sequences):
-        ids = [same_id(s.image_ids[i]) for s, i in places]
-        order = sorted(range(len(ids)), key=lambda k: (isinstance(ids[k], str), ids[k]))
-        places = [places[k] for k in order]
-    return {(s.name, i): number for number, (s, i) in enumerate(places, 1)}
+    Between detections of equal score in several images, COCO's tool goes by that order."""
+    ids = [i for s in sequences for i in s.image_ids or [None] * len(s)]
+    numbers = np.arange(1, len(ids) + 1)
+    if None not in ids and len({isinstance(i, str) for i in ids}) == 1:
+        numbers[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(1, len(ids) + 1)
+    return np.split(numbers, np.cumsum([len(s) for s in sequences])[:-1])
 
 
 def coco_tables(
@@ -117,24 +120,24 @@ def coco_tables(
 
     Detections in frames that are not annotated, or of a class that the annotation does not have,
     are left out."""
-    classes = _class_names(sequences, by_name)
+    found = [by_name[s.name] for s in sequences]
+    named = any((d.labels >= 0).any() for d in found)
+    classes = _classes(sequences, named, any(map(len, found)))
     images, annotations, rows = [], [], [np.zeros((0, 7))]
-    numbers = _image_numbers(sequences)
-    for s in sequences:
+    for s, numbers, d in zip(sequences, _image_numbers(sequences), found):
         image_of = {}
-        for i in s.annotated.tolist():
-            image = numbers[s.name, i]
+        for i in s.annotated:
+            image = int(numbers[i])
             image_of[int(s.numbers[i])] = image
             images.append({"id": image, "width": 0, "height": 0})  # the rules do not use the size
             for row in _truth_rows(s, i, classes):
                 annotations.append({"id": len(annotations) + 1, "image_id": image, **row})
-        d = by_name[s.name]
         ids = np.array([image_of.get(int(frame), 0) for frame in d.frames], np.float64)
-        labels = _found_labels(d, s, classes)
+        labels = _found_labels(d, s, classes, named)
         boxes = d.boxes.astype(np.float64)
         sizes = boxes[:, 2:] - boxes[:, :2]
         columns = np.column_stack([ids, boxes[:, :2], sizes, d.scores, labels])
         rows.append(columns[(ids > 0) & (labels > 0)])
-    categories = [{"id": 1 + k, "name": name} for k, name in enumerate(classes)]
+    categories = [{"id": 1 + k, "name": name} for k, (name, _) in enumerate(classes)]
     truth = {"images": images, "annotations": annotations, "categories": categories}
     return truth, np.concatenate(rows)
