@@ -78,14 +78,21 @@ def _sides(sequence: Sequence, frames: np.ndarray) -> np.ndarray:
     return np.tile(sides[:, ::-1], 2)
 
 
-def _yolo_texts(detections: list[Detections], sequences: list[Sequence]) -> dict[str, str]:
-    "Text of every frame by file name. A class that is not known (-1) is written as 0."
+def _yolo_texts(
+    detections: list[Detections], sequences: list[Sequence], folder: Path
+) -> dict[str, str]:
+    """Text by file name. A class that is not known (-1) is written as 0.
+
+    A frame without detections has no file, but for two reasons an empty one: earlier results of
+    it lie in `folder`, or the whole sequence has none."""
     known = {s.name: s for s in sequences}
-    texts = {}
+    texts = defaultdict(str)
     for d in detections:
         sequence = sequence_of(d, known)
         names = dict(zip(sequence.numbers.tolist(), sequence.frames.names))
-        texts |= {f"{d.name}/{name}.txt": "" for name in names.values()}
+        files = [f"{d.name}/{name}.txt" for name in names.values()]
+        earlier = [file for file in files if (folder / file).exists()]
+        texts |= dict.fromkeys(earlier or ([] if len(d) else files[:1]), "")
         boxes = d.boxes.astype(np.float64) / _sides(sequence, d.frames)
         centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).tolist()
         sizes = (boxes[:, 2:] - boxes[:, :2]).tolist()
@@ -94,7 +101,7 @@ def _yolo_texts(detections: list[Detections], sequences: list[Sequence]) -> dict
         ):
             file = f"{d.name}/{names[frame]}.txt"
             texts[file] += f"{max(label, 0)} {x!r} {y!r} {w!r} {h!r} {score:.9g}\n"
-    return texts
+    return dict(texts)
 
 # %% ../../nbs/01_data/14_result_files.ipynb #174f7f6c
 def _csv_text(detections: list[Detections]) -> str:
@@ -114,7 +121,11 @@ def _uadetrac_texts(detections: list[Detections], name: str) -> dict[str, str]:
 
 
 def _texts(
-    detections: list[Detections], format: str, name: str, sequences: list[Sequence] | None
+    detections: list[Detections],
+    format: str,
+    name: str,
+    sequences: list[Sequence] | None,
+    folder: Path,
 ) -> dict[str, str]:
     "Text of every result file by its name."
     if format == "uadetrac":
@@ -122,7 +133,7 @@ def _texts(
     if format == "uavdt":
         return {f"{d.name}.txt": _text(d, 0, _uavdt_row) for d in detections}
     if format == "yolo":
-        return _yolo_texts(detections, _needed(sequences, _YOLO_NEEDS))
+        return _yolo_texts(detections, _needed(sequences, _YOLO_NEEDS), folder)
     if format == "csv":
         return {"detections.csv": _csv_text(detections)}
     if format == "coco":
@@ -160,7 +171,7 @@ def write_detections(
     for d in detections:
         check_name(d.name)
         _refuse_unsound(d)
-    texts = _texts(detections, format, name, sequences)
+    texts = _texts(detections, format, name, sequences, folder)
     for file in texts if format != "yolo" else ():  # thousands of small ones
         remove_temporary(folder, file)
     return write_files(folder, texts)
