@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['OR_REPAIR', 'LEDGER', 'MOST_VALUES', 'DataError', 'Repairs', 'replacing', 'remove_temporary', 'write_atomic',
-           'write_json', 'write_table', 'write_figure', 'read_json', 'own_names', 'record', 'refuse_foreign',
+           'write_json', 'write_table', 'write_figure', 'read_json', 'own_names', 'record', 'is_own', 'refuse_foreign',
            'write_files', 'read_table', 'parse_yaml', 'read_yaml', 'check_types', 'check_name']
 
 # %% ../nbs/09_plumbing/01_files.ipynb #f69de362
 import hashlib
 import json
 import os
+import re
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from glob import escape
 from numbers import Integral, Real
@@ -78,6 +79,9 @@ class Repairs:
             warnings.warn(told, stacklevel=3)
 
 # %% ../nbs/09_plumbing/01_files.ipynb #396e8c9a
+_TEMPORARY = re.compile(r"\..+\.\d+\.part(\.\w+)?")  # as `replacing` names it
+
+
 @contextmanager
 def replacing(path: Path | str,  # the file to write; its folder is created if necessary
               ending: str = "",  # of the temporary file, for writers that choose a format by it
@@ -92,7 +96,7 @@ def replacing(path: Path | str,  # the file to write; its folder is created if n
     try:
         yield temporary
         if own:
-            record(path.parent, {path.name: temporary.read_bytes()})
+            record(path.parent, {path.name: temporary})
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -105,9 +109,9 @@ def remove_temporary(folder: Path | str,
 
     Without `name`, no other process may be writing to the folder: its temporary files would be
     removed as well."""
-    start = escape(name) or "*"
-    for temporary in Path(folder).glob(f".{start}.*.part*"):
-        temporary.unlink(missing_ok=True)
+    for temporary in Path(folder).glob(f".{escape(name) or '*'}.*.part*"):
+        if _TEMPORARY.fullmatch(temporary.name):  # .part alone is also the name of a download
+            temporary.unlink(missing_ok=True)
 
 # %% ../nbs/09_plumbing/01_files.ipynb #4a2b235f
 def write_atomic(path: Path | str, data: bytes | str, own: bool = False) -> Path:
@@ -163,35 +167,59 @@ def read_json(path: Path | str,
     return value
 
 # %% ../nbs/09_plumbing/01_files.ipynb #4d6721a9
-LEDGER = ".spotnet.json"
+LEDGER = ".spotnet.sha256"
 
 
-def own_names(folder: Path | str) -> dict[str, list[str]]:
-    "The files that this project wrote into a folder: {name: SHA-256 of its last two contents}."
-    remedy = "Remove it: files in this folder then count as yours and are not replaced."
-    names = read_json(Path(folder) / LEDGER, {}, "names and sums of files", dict, remedy)
-    return {name: list(map(str, sums)) for name, sums in names.items() if isinstance(sums, list)}
+def _sum(content: bytes | Path) -> str:
+    "SHA-256 of bytes or of a file, as text."
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def record(folder: Path | str, files: dict[str, bytes]) -> None:
+def own_names(folder: Path | str) -> dict[str, set[str]]:
+    "The files that this project wrote into a folder: {name: SHA-256 of all its contents}."
+    try:
+        text = (Path(folder) / LEDGER).read_text("utf-8", "surrogateescape")
+    except OSError:  # there is none
+        return {}
+    names = {}
+    for line in text.split("\n"):
+        digest, _, name = line.partition("  ")
+        if name:
+            names.setdefault(name, set()).add(digest)
+    return names
+
+
+def record(folder: Path | str,
+           files: dict[str, bytes | Path]) -> None:  # by name, which may lead below the folder
     "Note in the ledger of a folder what is about to be written there."
-    names = own_names(folder)
-    for name, data in files.items():
-        names[name] = [*names.get(name, [])[-1:], hashlib.sha256(data).hexdigest()]
-    write_json(Path(folder) / LEDGER, names)
+    lines = [f"{_sum(content)}  {name}\n" for name, content in files.items()]
+    # a line end in front, because a killed process may have left half a line
+    text = "".join(["\n", *lines]).encode("utf-8", "surrogateescape")
+    with (Path(folder) / LEDGER).open("ab", buffering=0) as ledger:
+        ledger.write(text)
+
+
+def is_own(path: Path | str,
+           sums: Collection[str] | None = None) -> bool:  # of its name, if they are known
+    "Whether a file is one that this project wrote, with the content that it wrote."
+    path = Path(path)
+    if sums is None:
+        sums = own_names(path.parent).get(path.name, ())
+    return bool(sums) and path.is_file() and _sum(path) in sums
 
 
 def refuse_foreign(paths: Iterable[Path | str]) -> None:
     "Raise DataError for the first path where a file lies that this project did not write so."
     ledgers = {}
     for path in map(Path, paths):
-        if not path.exists():
+        if not os.path.lexists(path):  # a link that leads nowhere is also somebody's
             continue
-        folder = path.parent
-        if folder not in ledgers:
-            ledgers[folder] = own_names(folder)
-        sums = ledgers[folder].get(path.name, ())
-        if path.is_dir() or hashlib.sha256(path.read_bytes()).hexdigest() not in sums:
+        if path.parent not in ledgers:
+            ledgers[path.parent] = own_names(path.parent)
+        if not is_own(path, ledgers[path.parent].get(path.name, ())):
             kind = "a folder" if path.is_dir() else "a file"
             found = f"{kind} that spotnet did not write, or that was changed since"
             raise DataError(path, found, "a place for a new file",

@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 from material import picture, write_clip
 from spotnet.cli import app
 from spotnet.data.detections import Detections
-from spotnet.data.finding import walk
 from spotnet.data.frames import ArrayFrames
 from spotnet.data.readers import load_sequences
 from spotnet.data.sequences import Objects, Sequence
@@ -28,7 +27,7 @@ from spotnet.evaluation.scores import evaluate
 from spotnet.explore.explorer import Explorer
 from spotnet.explore.pictures import playing_rate, write_video
 from spotnet.explore.views import View
-from spotnet.files import LEDGER, DataError
+from spotnet.files import LEDGER, DataError, refuse_foreign
 from spotnet.network import detector as detector_module
 from spotnet.network.detector import Detector, detect_sequences
 from spotnet.network.geometry import OURS, REFERENCE, InputSpec
@@ -321,6 +320,13 @@ def test_a_validation_without_objects_is_refused(tmp_path, objects, ignored, fie
     assert not (tmp_path / "run/history.csv").exists()  # before it trains
     check_validation([empty, blocks()], config)  # one sequence with objects is enough
     assert check_data(config.samples([blocks()]), [empty]).stops or ignored
+
+
+def test_a_validation_without_images_is_refused(tmp_path):
+    absent = replace(blocks("far"), frames=AbsentFrames([1, 2], "far", tmp_path))
+    call = partial(train, TrainConfig(**SMALL), [blocks()], tmp_path / "run", progress=False)
+    refused(lambda: call(validation=[blocks("near"), absent]), "no images of far", error=DataError)
+    assert not (tmp_path / "run/history.csv").exists()
 
 
 def test_the_loss_needs_no_object(tmp_path):
@@ -629,19 +635,11 @@ def test_a_video_of_somebody_else_is_not_replaced(weights, tmp_path, foreign):
     spotnet(*call)  # without --video it writes no video
 
 
-@pytest.mark.parametrize("text", ["{}", '{"videos": []}', '{"street.mp4": 3}'])
-def test_a_ledger_without_the_video_hides_nothing(tmp_path, text):
-    (tmp_path / LEDGER).write_text(text)
-    write_clip(tmp_path / "street.mp4", 2)
-    assert [p.name for _, paths in walk(tmp_path) for p in paths if p.suffix == ".mp4"]
-    assert len(load_sequences("video", tmp_path)) == 1
-
-
-@pytest.mark.parametrize("text", ["", "3", "[1, 2]", "[" * 5000, "\udcff"])
-def test_a_ledger_that_is_none_is_named(tmp_path, text):
+@pytest.mark.parametrize("text", ["", "3", "{}", "0  street.mp4", "[" * 5000, "\udcff"])
+def test_a_foreign_ledger_lets_nothing_be_replaced(tmp_path, text):
     (tmp_path / LEDGER).write_bytes(text.encode(errors="surrogateescape"))
-    write_clip(tmp_path / "street.mp4", 2)
-    refused(lambda: load_sequences("video", tmp_path), LEDGER, "Remove it", error=DataError)
+    clip = write_clip(tmp_path / "street.mp4", 2)
+    refused(lambda: refuse_foreign([clip]), "street.mp4", "--out", error=DataError)
 
 
 def test_the_networks_masks_replace_nothing_foreign(tmp_path):

@@ -139,6 +139,8 @@ def test_train_detect_evaluate(work):
         3,
         "--set",
         "ema=0.9",
+        "--validation",
+        "1-2",
         "--out",
         work / "run",
         "--resume",

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from spotnet.cli.application import (
-    FrameRange, Json, Names, Out, Ray, Root, Source, Split, Workers, app, cut_frames,
+    FrameRange, Json, Names, Out, Ray, Repair, Root, Source, Split, Workers, app, cut_frames,
     read_assignments,
 )
 from ..data.readers import load_sequences
@@ -55,6 +55,7 @@ def masks(
     name: Names = None,
     frames: FrameRange = None,
     split: Split = None,
+    repair: Repair = False,
     workers: Workers = 1,
     ray: Ray = None,
     within_boxes: WithinBoxes = True,
@@ -67,7 +68,7 @@ def masks(
     from spotnet.masks.writing import write_masks
     from spotnet.masks.quality import mask_quality
 
-    sequences = cut_frames(load_sequences(source, root, split, name), frames)
+    sequences = cut_frames(load_sequences(source, root, split, name, repair), frames)
     if within_boxes and not any(len(s.annotated) for s in sequences):
         raise ValueError(
             f"{root} has no annotated frame, so boxes cannot cut the masks; add --no-within-boxes"

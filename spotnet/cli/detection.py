@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Checkpoint', 'Material', 'MaterialSource', 'WrittenFormat', 'Score', 'Flip', 'Zoom', 'InputSize', 'WithMasks',
-           'WithVideo', 'ProtocolName', 'Truth', 'Results', 'Iou', 'TruthSource', 'ReadFormat', 'Classes', 'Repair',
-           'Against', 'Interval', 'Published', 'ErrorFolder', 'AuditFile', 'Strict', 'detect', 'evaluate']
+           'WithVideo', 'ProtocolName', 'Truth', 'Results', 'Iou', 'TruthSource', 'ReadFormat', 'Classes', 'Against',
+           'Interval', 'Published', 'ErrorFolder', 'AuditFile', 'Strict', 'detect', 'evaluate']
 
 # %% ../../nbs/09_plumbing/07_cli_detection.ipynb #693c1852
 import json
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from .application import Gpus, Json, Names, Out, Ray, Split, Workers, app
+from .application import Gpus, Json, Names, Out, Ray, Repair, Split, Workers, app
 from ..data.detections import Detections
 from ..data.finding import folder_name, walk
 from ..data.frames import IMAGES
@@ -49,10 +49,14 @@ def _kind_of(material: Path) -> str:
 
 
 def _load_material(
-    material: Path, source: str | None, split: str | None, names: list[str] | None
+    material: Path,
+    source: str | None,
+    split: str | None,
+    names: list[str] | None,
+    repair: bool = False,
 ) -> list[Sequence]:
     "The sequences that have frames; ValueError if there are none."
-    loaded = load_sequences(source or _kind_of(material), material, split, names)
+    loaded = load_sequences(source or _kind_of(material), material, split, names, repair)
     sequences = [s for s in loaded if s.frames.available]
     if not sequences:
         raise ValueError(f"{material}: annotations without images; put the frames beside them")
@@ -144,6 +148,7 @@ def detect(
     source: MaterialSource = None,
     split: Split = None,
     name: Names = None,
+    repair: Repair = False,
     format: WrittenFormat = "csv",
     score: Score = 0.05,
     flip: Flip = False,
@@ -159,7 +164,7 @@ def detect(
     from spotnet.explore.pictures import playing_rate, write_video
     from spotnet.network.detector import detect_sequences
 
-    sequences = _load_material(material, source, split, name)
+    sequences = _load_material(material, source, split, name, repair)
     videos = _video_paths(out, sequences) if video else {}
     by_name, paths = {}, []
     for detections in detect_sequences(
@@ -260,10 +265,6 @@ ReadFormat = Annotated[
 Classes = Annotated[
     str | None,
     typer.Option(help="Only detections of these: names of the annotation, or numbers: car,bus."),
-]
-Repair = Annotated[
-    bool,
-    typer.Option("--repair", help="Leave out damaged boxes and rows instead of refusing."),
 ]
 Against = Annotated[
     Path | None, typer.Option(help="Other results of the same format to compare with.")

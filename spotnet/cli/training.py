@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spotnet.cli.application import (
-    FrameRange, Names, Out, Root, Source, Split, app, cut_frames, read_assignments,
+    FrameRange, Names, Out, Repair, Root, Source, Split, app, cut_frames, read_assignments,
 )
 from ..data.readers import load_sequences
 from ..data.sequences import Sequence
-from ..files import read_yaml, write_figure, write_json
+from ..files import read_yaml, refuse_foreign, write_figure, write_json
 
 if TYPE_CHECKING:  # the training part brings torch, which the help does not need
     from spotnet.training.recipes import TrainConfig
@@ -153,11 +153,12 @@ Eight GPUs: accelerate launch --num_processes 8 -m spotnet train uadetrac data/u
 
 def _check(samples: "Samples", test: list[Sequence] | None, out: Path) -> bool:
     "Look at the data, write what was found, and say whether it speaks against training."
+    refuse_foreign([out / "check.png", out / "check.json"])
     from spotnet.training.check import check_data
 
     found = check_data(samples, test or ())
-    write_figure(out / "check.png", found.figure(), 110)
-    write_json(out / "check.json", found.to_dict())
+    write_figure(out / "check.png", found.figure(), 110, own=True)
+    write_json(out / "check.json", found.to_dict(), own=True)
     typer.echo(f"{found}\npicture: {out / 'check.png'}")
     return bool(found.stops)
 
@@ -183,6 +184,7 @@ def train(
     frames: FrameRange = None,
     step: Step = 1,
     split: Split = None,
+    repair: Repair = False,
     validation: Validation = None,
     validation_name: ValidationNames = None,
     processes: Processes = None,
@@ -199,7 +201,7 @@ def train(
         "learning_rate": learning_rate, "seed": seed, "workers": workers,
     }
     settings = _settings(config, given, set_)
-    everything = load_sequences(source, root, split, name)
+    everything = load_sequences(source, root, split, name, repair)
     sequences, test = _train_and_test(everything, frames, validation, step, validation_name)
     if check:
         stops = _check(settings.samples(sequences, masks), test, out)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .application import Json, app
+from ..files import record, refuse_foreign
 
 if TYPE_CHECKING:  # the network part brings torch, which the help does not need
     from spotnet.network.model import ModelConfig
@@ -63,6 +64,7 @@ def convert(
     from spotnet.network.model import SpotNet
     from spotnet.network.weights import read_input, read_weights, save_checkpoint, transfer
 
+    refuse_foreign([out])
     config, state = read_weights(reference)
     config = _changed(config, classes, variant)
     torch.manual_seed(seed)
@@ -70,6 +72,7 @@ def convert(
     model.input_spec = read_input(reference)
     fresh = transfer(state, model, reference)
     save_checkpoint(out, model, converted_from=reference.name, started_at_random=fresh)
+    record(out.parent, {out.name: out.read_bytes()})
     parameters = sum(p.numel() for p in model.parameters())
     if as_json:
         typer.echo(json.dumps({
@@ -99,7 +102,9 @@ def export(
     from spotnet.network.onnx import export_onnx
     from spotnet.network.weights import load_checkpoint
 
+    refuse_foreign([out])
     difference = export_onnx(load_checkpoint(checkpoint), out, decode, top)
+    record(out.parent, {out.name: out.read_bytes()})
     size = out.stat().st_size
     if as_json:
         typer.echo(json.dumps({

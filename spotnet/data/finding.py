@@ -17,7 +17,7 @@ import numpy as np
 
 from .frames import IMAGES, MOST_FRAMES, Frames, folder_frames, is_hidden
 from .video import VIDEOS, VideoFrames
-from ..files import DataError, own_names
+from ..files import DataError, is_own, own_names
 
 # %% ../../nbs/01_data/04_finding.ipynb #c552ef1b
 CLIP_NAME = re.compile(r"^(?P<name>.+)_frames_(?P<first>\d+)_(?P<last>\d+)$")
@@ -38,7 +38,7 @@ MANIFEST = "masks.json"  # lies in a folder of masks
 def walk(root: Path | str, own: bool = False) -> Iterator[tuple[Path, list[Path]]]:
     """Every folder under `root` and its files, sorted by name; a file is itself all there is.
 
-    `own` includes files that this project wrote."""
+    `own` includes files that this project wrote and nobody changed since."""
     root = Path(root)
     if root.is_file():
         yield root.parent, [root]
@@ -53,8 +53,9 @@ def walk(root: Path | str, own: bool = False) -> Iterator[tuple[Path, list[Path]
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         masks = MANIFEST in files and Path(folder) != root and not own
         ours = {} if own else own_names(folder)
-        names = sorted(name for name in files if name not in ours and not is_hidden(name))
-        paths = [Path(folder, name) for name in names]
+        paths = [Path(folder, name) for name in sorted(files) if not is_hidden(name)]
+        if ours:
+            paths = [p for p in paths if not is_own(p, ours.get(p.name, ()))]
         yield Path(folder), [p for p in paths if not (masks and p.suffix == ".png")]
 
 

@@ -174,8 +174,11 @@ class Frames:
         return self._decode(range(len(self))[i]).shape[:2]
 
     def identity(self, i: int) -> str:
-        "What changes with the content of frame i, as far as that is known without decoding."
-        return f"{type(self).__name__} {self.names[i]}"
+        "What changes with the content of frame i; decodes it where nothing else is known."
+        try:
+            return f"{zlib.crc32(np.ascontiguousarray(self._decode(i)).data):08x}"
+        except DataError:
+            return "unreadable"  # who needs it says so
 
     @property
     def available(self) -> bool:
@@ -227,9 +230,6 @@ class ArrayFrames(Frames):
         self.rate = rate
         super().__init__(np.arange(1, len(images) + 1) if numbers is None else numbers, names)
 
-    def identity(self, i: int) -> str:
-        return f"{zlib.crc32(np.ascontiguousarray(self.images[i]).data):08x}"
-
     def _decode(self, i: int) -> np.ndarray:
         return self.images[i]
 
@@ -259,6 +259,9 @@ class AbsentFrames(Frames):
     @property
     def available(self) -> bool:
         return False
+
+    def identity(self, i: int) -> str:
+        return f"absent {self.names[i]}"
 
     def _decode(self, i: int) -> np.ndarray:
         where = f"{self.root}: frame {self.numbers[i]} of {self.sequence}"
@@ -332,19 +335,19 @@ def warn_of_order(where: Path | str, names: list[str]) -> None:
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
-def file_identity(path: Path, block: int = 4096) -> str:
-    """Size of a file and CRC of its first and last bytes, as text.
+def file_identity(path: Path) -> str:
+    """Size and CRC of the content of a file, as text.
 
-    Content, not time: a copied folder is the same."""
+    All of it, because two pictures of one camera can begin and end alike; and not its time, because
+    a copied folder is the same."""
+    size, crc = 0, 0
     try:
         with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            start = file.read(block)
-            file.seek(max(0, size - block))
-            return f"{size}-{zlib.crc32(file.read(block), zlib.crc32(start)):08x}"
+            while block := file.read(2**20):
+                size, crc = size + len(block), zlib.crc32(block, crc)
     except OSError:
         return "unreadable"  # who decodes it says so
+    return f"{size}-{crc:08x}"
 
 
 class FolderFrames(Frames):

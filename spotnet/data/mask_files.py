@@ -6,6 +6,7 @@
 __all__ = ['encode_mask', 'is_own_mask', 'refuse_foreign_masks', 'write_mask', 'refuse_values', 'read_mask_file']
 
 # %% ../../nbs/01_data/15_mask_files.ipynb #e5513b25
+import os
 import zlib
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def encode_mask(mask: np.ndarray, where: Path | str) -> bytes:
 
 def is_own_mask(path: Path | str) -> bool:
     "Whether a file carries our mark and is as we wrote it."
+    if not Path(path).is_file():
+        return False
     data = Path(path).read_bytes()
     start = _HEAD + 4
     if data[start : start + len(_KEY)] != _KEY:
@@ -46,7 +49,7 @@ def is_own_mask(path: Path | str) -> bool:
 def refuse_foreign_masks(paths: list[Path]) -> None:
     "Raise DataError for the first path where a file lies that we did not write so."
     for path in paths:
-        if path.exists() and not is_own_mask(path):
+        if os.path.lexists(path) and not is_own_mask(path):
             raise DataError(
                 path,
                 "a picture that spotnet did not write, or that was changed since",
@@ -60,22 +63,24 @@ def write_mask(path: Path | str, mask: np.ndarray) -> Path:
     return write_atomic(path, encode_mask(mask, path))
 
 # %% ../../nbs/01_data/15_mask_files.ipynb #a290825e
-_CODES = {0, 50, 85, 127, 170, 255}
+_CODES = (50, 85, 127, 170, 255)
 
 
-def refuse_values(path: Path | str, mask: np.ndarray) -> None:
-    "Raise DataError for a mask uint8 (H, W) with one value beside 0 that is no road user's."
-    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    rest = values[values > 0].tolist()
-    if len(rest) != 1 or rest[0] in _CODES:
+def refuse_values(where: Path | str, mask: np.ndarray) -> None:
+    "Raise DataError for a mask uint8 (H, W) whose most frequent value beside 0 is not ours."
+    counts = np.bincount(mask.ravel(), minlength=256)
+    counts[0] = 0
+    most = int(counts.argmax())
+    if not counts.any() or counts[most] == counts[list(_CODES)].max():
         return
-    raise DataError(
-        path,
-        f"grey values {values.tolist()}",
-        "0 for ground and 255 for road users",
-        "Convert it, for example with spotnet masks --method import "
-        f"--set foreground={rest[0]} --set folder=...",
-    )
+    values = [v for v in range(256) if counts[v] or v == 0 and (mask == 0).any()]
+    shown = ", ".join(map(str, values[:4])) + (", ..." if len(values) > 4 else "")
+    remedy = "Convert it to these values."
+    if len(values) <= 2:
+        remedy = ("Convert it, for example with spotnet masks --method import "
+                  f"--set foreground={most} --set folder=...")
+    raise DataError(where, f"grey values {shown}, most often {most}",
+                    "0 for ground and 255 for road users", remedy)
 
 
 def read_mask_file(path: Path | str) -> np.ndarray:

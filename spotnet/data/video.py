@@ -191,7 +191,7 @@ class VideoFrames(Frames):
 
     def identity(self, i: int) -> str:
         if self._identity is None:
-            self._identity = file_identity(self.path, 2**16)
+            self._identity = file_identity(self.path)
         return f"{self._identity}-{i}"
 
     def _close(self) -> None:

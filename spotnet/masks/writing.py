@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,19 +21,20 @@ from tqdm.auto import tqdm
 
 from .. import __version__
 from ..data.finding import MANIFEST, refuse_twins
-from ..data.frames import IMAGES
+from ..data.frames import IMAGES, file_identity
 from ..data.mask_files import is_own_mask, refuse_foreign_masks, write_mask
 from ..data.sequences import Sequence
 from ..engines import in_processes
 from ..files import DataError, read_json, remove_temporary, write_json
-from .methods import foreground_masks, parse_method
+from .methods import foreground_masks, import_folder, parse_method
 
 # %% ../../nbs/03_masks/09_writing.ipynb #44cee725
 def frames_hash(sequence: Sequence) -> str:
-    "16 hexadecimal digits that change with the content of any frame of a sequence."
+    "16 hexadecimal digits that change with the name or content of any frame of a sequence."
     digest = hashlib.sha256()
     for i in range(len(sequence)):
-        digest.update(f"{sequence.frames.identity(i)}\n".encode())
+        frame = f"{sequence.frames.names[i]} {sequence.frames.identity(i)}\n"
+        digest.update(frame.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 
@@ -52,7 +55,8 @@ def _plain(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-class MaskJob(NamedTuple):
+@dataclass(frozen=True)
+class MaskJob:
     "The masks of one sequence: what to make, and where."
 
     sequence: Sequence
@@ -61,6 +65,14 @@ class MaskJob(NamedTuple):
     within_boxes: bool
     options: dict
 
+    @property
+    def source(self) -> Path | None:
+        "The folder whose masks are imported; None for another method."
+        if self.method.split("+")[0] != "import":
+            return None
+        return import_folder(self.sequence, self.options.get("folder"))
+
+    @cached_property  # it reads the files of all frames
     def manifest(self) -> dict[str, Any]:
         "What masks depend on."
         versions = {
@@ -68,7 +80,7 @@ class MaskJob(NamedTuple):
             "opencv": cv2.__version__,
             "numpy": np.__version__,
         }
-        return {
+        facts = {
             "sequence": self.sequence.name,
             "method": self.method,
             "options": {k: _plain(v) for k, v in self.options.items()},
@@ -78,6 +90,11 @@ class MaskJob(NamedTuple):
             "content": frames_hash(self.sequence),
             "versions": versions,
         }
+        if self.source is not None:
+            names = self.sequence.frames.names
+            masks = [file_identity(self.source / f"{name}.png") for name in names]
+            facts["imported"] = hashlib.sha256("\n".join(masks).encode()).hexdigest()[:16]
+        return json.loads(json.dumps(facts))
 
     def wanted(self) -> list[bool]:
         """Which frames get a mask.
@@ -87,22 +104,30 @@ class MaskJob(NamedTuple):
         return [o is not None or not self.within_boxes for o in self.sequence.objects]
 
 # %% ../../nbs/03_masks/09_writing.ipynb #409ea8db
+def _paths(job: MaskJob) -> list[Path]:
+    "Where the mask of each frame goes."
+    return [job.folder / f"{name}.png" for name in job.sequence.frames.names]
+
+
 def _state(job: MaskJob) -> tuple[bool, bool]:
     """Whether the masks in the folder of a job are those that it makes, and whether all are there.
 
-    DataError for a folder with pictures or a manifest that are not ours."""
-    remedy = "Remove the folder and make the masks again."
-    path = job.folder / MANIFEST
-    found = read_json(path, {}, "the facts of masks", dict, remedy)
+    DataError for a folder with pictures or a manifest that are not ours, and for an import from
+    this very folder."""
+    path, elsewhere = job.folder / MANIFEST, "Choose another folder for the masks."
+    if job.source is not None and job.source.resolve() == job.folder.resolve():
+        raise DataError(job.folder, "the masks that are to be imported", "another folder to write",
+                        elsewhere)
+    found = read_json(path, {}, "the facts of masks", dict, elsewhere)
     if found and not {"sequence", "method"} <= set(found):
-        raise DataError(path, "another file of this name", "the facts of masks",
-                        "Choose another folder for the masks.")
+        raise DataError(path, "another file of this name", "the facts of masks", elsewhere)
     complete = found.pop("complete", False)
-    unchanged = found == json.loads(json.dumps(job.manifest()))
+    unchanged = found == job.manifest
     if not unchanged and job.folder.is_dir():
         pictures = [p for p in job.folder.iterdir() if p.suffix.lower() in IMAGES]
         refuse_foreign_masks(sorted(pictures))
-    return unchanged, complete
+    there = complete and all(p.exists() for p, w in zip(_paths(job), job.wanted()) if w)
+    return unchanged, there
 
 
 def _begin(job: MaskJob) -> bool:
@@ -118,7 +143,7 @@ def _begin(job: MaskJob) -> bool:
         for stale in job.folder.glob("*.png"):
             if is_own_mask(stale):
                 stale.unlink()
-    write_json(job.folder / MANIFEST, job.manifest() | {"complete": False})
+    write_json(job.folder / MANIFEST, job.manifest | {"complete": False})
     return True
 
 
@@ -130,8 +155,7 @@ def write_sequence(
     if not _begin(job):
         tick(len(job.sequence))
         return
-    paths = [job.folder / f"{name}.png" for name in job.sequence.frames.names]
-    wanted = job.wanted()
+    paths, wanted = _paths(job), job.wanted()
     missing = [i for i, path in enumerate(paths) if wanted[i] and not path.exists()]
     first = missing[0] if missing else len(paths)
     tick(first)
@@ -140,11 +164,11 @@ def write_sequence(
             job.sequence, job.method, job.within_boxes, first, **job.options
         )
         for i, mask in enumerate(masks, first):
-            if wanted[i]:
+            if wanted[i] and (not paths[i].exists() or is_own_mask(paths[i])):
                 write_mask(paths[i], mask)
             tick(1)
     remove_temporary(job.folder)  # of a killed process that outlived the one that waited for it
-    write_json(job.folder / MANIFEST, job.manifest() | {"complete": True})
+    write_json(job.folder / MANIFEST, job.manifest | {"complete": True})
 
 # %% ../../nbs/03_masks/09_writing.ipynb #86c8acba
 def _write_alone(job: MaskJob) -> None:

@@ -7,7 +7,6 @@ __all__ = ['RENDERER', 'SceneFrames', 'SceneObjects', 'render_scene', 'default_s
 
 # %% ../../nbs/02_scenes/13_render.ipynb #71260c9a
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,11 +16,13 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..data.benchmarks import SCENE_CLASSES, SCENE_COLUMNS
-from ..data.frames import Frames
+from ..data.frames import Frames, is_hidden
 from ..data.readers import load_sequences
 from ..data.sequences import Objects, Sequence
 from ..engines import in_processes
-from ..files import write_json
+from spotnet.files import (
+    DataError, check_name, is_own, own_names, record, remove_temporary, write_atomic,
+)
 from .config import SceneConfig
 from .scene import Scene
 
@@ -97,7 +98,6 @@ def default_scenes(frames: int = 120) -> list[SceneConfig]:
 
 # %% ../../nbs/02_scenes/13_render.ipynb #94cda646
 RENDERER = 2  # counts up when the same configuration would give other pixels
-_OWN = ("frames", "labels", "objects.csv", "scene.json")  # what a scene's folder holds
 
 
 def _stored_config(config: SceneConfig) -> dict:
@@ -117,23 +117,32 @@ def _complete(folder: Path, config: SceneConfig) -> bool:
         facts = json.loads((folder / "scene.json").read_text(encoding="utf-8"))
         if facts["config"] != _stored_config(config) or not (folder / "objects.csv").is_file():
             return False
-        counts = [len(list((folder / part).iterdir())) for part in ("frames", "labels")]
-        return counts == [config.frames] * 2
+        for part in ("frames", "labels"):
+            names = [p.name for p in (folder / part).iterdir() if not is_hidden(p.name)]
+            if len(names) != config.frames:
+                return False
+        return True
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 # %% ../../nbs/02_scenes/13_render.ipynb #053cbb79
-def _clear_scene(folder: Path) -> None:
-    "Remove an earlier scene. ValueError if anything else is in its folder."
-    if not folder.exists():
-        return
-    names = sorted(p.name for p in folder.iterdir())
-    foreign = [n for n in names if n not in _OWN and not n.startswith(".scene.json.")]
-    if foreign:
-        found = f"found {', '.join(foreign[:3])}; expected a rendered scene or nothing"
-        raise ValueError(f"{folder}: {found}. Choose another folder or name.")
-    (folder / "scene.json").unlink(missing_ok=True)  # first, so that the rest is not taken as whole
-    shutil.rmtree(folder)
+def _own_files(out: Path, name: str) -> list[Path]:
+    """The files of an earlier scene in `out/name`, `scene.json` first; hidden ones do not count.
+
+    DataError for one that is not as we wrote it."""
+    folder, known = out / name, own_names(out)
+    paths = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    files = []
+    for path in paths:
+        place = path.relative_to(out)
+        if any(map(is_hidden, place.parts[1:])) or path.is_dir() and not path.is_symlink():
+            continue
+        if not is_own(path, known.get(place.as_posix(), ())):
+            raise DataError(path, "a file that spotnet did not write, or that was changed since",
+                            "a rendered scene or nothing",
+                            "Choose another folder or name, or move it away.")
+        files.append(path)
+    return sorted(files, key=lambda path: path.name != "scene.json")
 
 
 def _object_rows(number: int, objects: Objects) -> list[str]:
@@ -148,21 +157,29 @@ def write_scene(config: SceneConfig,
                 tick: Callable[[], object] | None = None) -> None:  # called after every frame
     """Render one scene to disk, replacing what an earlier run left there.
 
-    ValueError if there is anything else in its folder."""
-    folder, sequence = Path(out) / config.name, render_scene(config)
-    _clear_scene(folder)
+    DataError if there is anything else in its folder."""
+    def put(place: str, content: bytes | str) -> None:
+        data = content.encode() if isinstance(content, str) else content
+        record(out, {f"{config.name}/{place}": data})
+        write_atomic(folder / place, data)
+
+    out = Path(out)
+    folder, sequence = out / config.name, render_scene(config)
+    for path in _own_files(out, config.name):  # scene.json first: the rest is no whole scene
+        path.unlink()
     for part in ("frames", "labels"):
-        (folder / part).mkdir(parents=True)
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        remove_temporary(folder / part)
+    remove_temporary(folder)
     scene, rows = sequence.frames.scene, [",".join(SCENE_COLUMNS)]
     for i, (number, name) in enumerate(zip(sequence.numbers, sequence.frames.names)):
-        (folder / "frames" / f"{name}.jpg").write_bytes(scene.jpeg(i))
-        _, png = cv2.imencode(".png", scene.label(i))
-        (folder / "labels" / f"{name}.png").write_bytes(png.tobytes())
+        put(f"frames/{name}.jpg", scene.jpeg(i))
+        put(f"labels/{name}.png", cv2.imencode(".png", scene.label(i))[1].tobytes())
         rows += _object_rows(number, scene.objects(i))
         if tick is not None:
             tick()
-    (folder / "objects.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    write_json(folder / "scene.json", _manifest(config, sequence.ignored))
+    put("objects.csv", "\n".join(rows) + "\n")
+    put("scene.json", json.dumps(_manifest(config, sequence.ignored), indent=1))
 
 # %% ../../nbs/02_scenes/13_render.ipynb #94a6bdf8
 def render_scenes(out: Path | str,  # folder; each scene gets a folder of its own in it
@@ -171,13 +188,18 @@ def render_scenes(out: Path | str,  # folder; each scene gets a folder of its ow
                   progress: bool = True) -> list[Sequence]:  # whether to show a progress bar
     """Render scenes to disk, those that are not there yet, and load them.
 
-    ValueError for names that are empty or occur twice, and from `write_scene`."""
+    ValueError for names that are empty or occur twice, and, before anything is done, DataError for
+    a folder that holds anything but an earlier scene."""
     out, configs = Path(out), default_scenes() if configs is None else list(configs)
     names = [c.name for c in configs]
     if len(set(names)) < len(names) or not all(names):
         expected = "expected each to occur once and none to be empty"
         raise ValueError(f"scene names {', '.join(sorted(names))}; {expected}")
+    for name in names:
+        check_name(name)
     todo = [c for c in configs if not _complete(out / c.name, c)]
+    for config in todo:
+        _own_files(out, config.name)
     frames, hidden = sum(c.frames for c in todo), not progress or not todo
     with tqdm(total=frames, unit="frame", desc="scenes", disable=hidden) as bar:
         if workers > 1 and len(todo) > 1:

@@ -7,13 +7,14 @@ __all__ = ['History', 'history_figure', 'LivePlot']
 
 # %% ../../nbs/05_training/06_history.ipynb #5f34022b
 import json
+import os
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..files import write_atomic, write_table
+from ..files import DataError, record, refuse_foreign, write_atomic
 
 # %% ../../nbs/05_training/06_history.ipynb #d32c73e9
 class History:
@@ -35,6 +36,22 @@ class History:
             self.out.mkdir(parents=True, exist_ok=True)
             self._cut_steps(step)
             self.file = open(self.out / "steps.jsonl", "a")  # noqa: SIM115 (open during the run)
+
+    @staticmethod
+    def refuse_foreign(out: Path | str) -> None:
+        "Raise DataError for records in a folder that are none of a run."
+        refuse_foreign([Path(out) / "history.csv"])
+        path = Path(out) / "steps.jsonl"
+        if not os.path.lexists(path) or path.is_file() and not path.stat().st_size:
+            return
+        try:
+            with path.open() as file:
+                ours = "step" in (first := json.loads(file.readline())) and "epoch" in first
+        except (OSError, ValueError, TypeError):
+            ours = False
+        if not ours:
+            raise DataError(path, "a file that spotnet did not write", "records of steps, or none",
+                            "Choose another folder for the run, or move it away.")
 
     def _read_rows(self, step: int) -> list[dict]:
         "Return the epochs up to a step."
@@ -61,7 +78,10 @@ class History:
         "Add the row of a finished epoch and replace `history.csv`."
         self.rows.append(row)
         if self.writes:
-            write_table(self.out / "history.csv", self.table)
+            text = self.table.to_csv(index=False)
+            # noted, not refused: a table that somebody looked at and saved must not end the run
+            record(self.out, {"history.csv": text.encode()})
+            write_atomic(self.out / "history.csv", text)
 
     @property
     def table(self) -> pd.DataFrame:

@@ -8,7 +8,6 @@ __all__ = ['TrainResult', 'train', 'launch']
 # %% ../../nbs/05_training/12_loop.ipynb #6b424b1f
 import json
 import os
-import shutil
 import socket
 import sys
 import warnings
@@ -27,7 +26,9 @@ from ..data.sequences import Sequence
 from ..files import DataError
 from ..network.model import SpotNet
 from ..network.weights import CheckpointError, load_checkpoint, read_weights, transfer
-from .checkpoints import find_run, fingerprint
+from spotnet.training.checkpoints import (
+    find_run, fingerprint, refuse_other_folder, remove_checkpoint,
+)
 from .devices import one_opencv_thread, start_accelerator
 from .history import History
 from .order import batches
@@ -38,8 +39,14 @@ from .validation import check_validation, describe_frames, shared_frames
 
 # %% ../../nbs/05_training/12_loop.ipynb #5f1afdea
 def _find_checkpoint(out: Path, allowed: bool) -> Path | None:
-    "Return the last checkpoint of a folder; CheckpointError if there is one and none is allowed."
+    """Return the last checkpoint of a folder; CheckpointError if there is one and none is allowed.
+
+    CheckpointError or DataError also where files lie that are none of a run."""
+    for name in ("last", "best"):
+        refuse_other_folder(out / "checkpoint" / name)
     checkpoint = find_run(out / "checkpoint" / "last")
+    if checkpoint is None:
+        History.refuse_foreign(out)
     if checkpoint is not None and not allowed:
         raise CheckpointError(
             f"{checkpoint}: holds a run. Go on with resume, start again with overwrite, or use "
@@ -106,7 +113,8 @@ def _first_checkpoint(trainer: Trainer, overwritten: bool) -> None:
     "Write the checkpoint of step 0, then remove the rest of a run that is overwritten."
     trainer.save("last")  # a full disk shows now, not after the first epoch
     if overwritten and trainer.accelerator.is_main_process:
-        shutil.rmtree(trainer.out / "checkpoint" / "best", ignore_errors=True)
+        folder = trainer.out / "checkpoint"
+        remove_checkpoint(folder / "best", folder)
         (trainer.out / "history.csv").unlink(missing_ok=True)
 
 # %% ../../nbs/05_training/12_loop.ipynb #3d0e9df6

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ..environment import use_short_tmpdir
 from ..files import DataError
 from .devices import one_opencv_thread
 from .recipes import TrainConfig
@@ -104,6 +105,7 @@ def batches(
     `config.workers` processes prepare them. The entry `failed` lists the DataErrors of frames that
     could not be read; if a sample is missing because of that, it is the only entry."""
     ahead = {"prefetch_factor": config.prefetch} if config.workers else {}
+    use_short_tmpdir()  # the workers send their samples over sockets
     with one_opencv_thread():
         loader = torch.utils.data.DataLoader(
             _FailureNoting(samples, skip=config.bad_images == "skip"),

@@ -115,9 +115,14 @@ def _scores(
 def check_validation(sequences: list[Sequence], config: TrainConfig) -> None:
     """Raise DataError for sequences on which `config.metric` has no value.
 
-    That is without annotated frames, and for AP without an object that the protocol looks for."""
+    That is without images or annotated frames, and for AP without an object that the protocol
+    looks for."""
     names = ", ".join(s.name for s in sequences)
     where, remedy = f"validation on {names}", "Choose other sequences or frames to validate on."
+    absent = [s.name for s in sequences if not s.frames.available]
+    if absent:
+        remedy = "Unpack the images, or choose other sequences to validate on."
+        raise DataError(where, f"no images of {', '.join(absent)}", "images", remedy)
     frames = sum(len(s.annotated) for s in sequences)
     if not frames:
         found = f"{sum(map(len, sequences))} frames, none of them annotated"
