@@ -182,12 +182,15 @@ def _leave_out(
     where: Callable[[int], tuple[str, str]],  # row -> its place and its text
     keep: np.ndarray,  # bool (N,): rows that are not left out yet
     checks: tuple,  # (bad rows (N,), what was found, what was expected)
+    rows: np.ndarray,  # (N, M): what {column} stands for in what was found
 ) -> np.ndarray:
     "bool (N,): rows that pass all checks; the others go to `repairs`."
     for bad, found, expected in checks:
         bad = np.asarray(bad) & keep
         if bad.any():
-            place, text = where(int(bad.argmax()))
+            first = int(bad.argmax())
+            place, text = where(first)
+            found = found.format(*rows[first])
             remedy = f"Correct or remove the row, {OR_REPAIR}"
             repairs.add(DataError(place, f"{found} ({text})", expected, remedy), int(bad.sum()))
             keep = keep & ~bad
@@ -206,16 +209,16 @@ def _read_text(file: Path, name: str, detrac: bool, repair: bool) -> Detections:
     odd = (rows[:, 6] < 0) | (rows[:, 6] > 1)
     checks = (
         (far, "a number beyond measure", _LIMIT),
-        (has_no_size(boxes), "a box without size", _SIZE),
+        (has_no_size(boxes), "a box without size, {4:g}x{5:g}", _SIZE),
         (rows[:, 0] % 1 > 0, "a frame number with a fraction", "a whole number"),
-        (odd & detrac, "a score that is none", _CHANCE),
+        (odd & detrac, "a score of {6:g}", _CHANCE),
     )
 
     def where(row: int) -> tuple[str, str]:
         number, line = line_of(file, row)
         return f"{file}:{number}", line
 
-    keep = _leave_out(repairs, where, ~np.isnan(rows[:, 0]), checks)
+    keep = _leave_out(repairs, where, ~np.isnan(rows[:, 0]), checks, rows)
     repairs.tell("rows")
     return Detections(name, rows[keep, 0], boxes[keep], rows[keep, 6])
 
@@ -281,14 +284,14 @@ def _csv_numbers(table: pd.DataFrame, file: Path, repairs: Repairs) -> pd.DataFr
     parts = numbers.drop(columns=list(CORNERS) + ["score"]) % 1
     checks = (
         (~(sound | alone).to_numpy(), "a row that is not all numbers", f"a name and {_LIMIT}"),
-        (has_no_size(corners), "a box without size", "x0 < x1 and y0 < y1"),
+        (has_no_size(corners), "a box without size, {0:g} {1:g} {2:g} {3:g}", "x0 < x1, y0 < y1"),
         ((parts > 0).any(axis=1).to_numpy(), "a frame or label with a fraction", "whole numbers"),
     )
 
     def where(row: int) -> tuple[str, str]:
         return f"{file}:{table.index[row] + 2}", ",".join(map(str, table.iloc[row]))
 
-    return numbers[_leave_out(repairs, where, np.ones(len(table), bool), checks)]
+    return numbers[_leave_out(repairs, where, np.ones(len(table), bool), checks, corners)]
 
 
 def _read_csv(file: Path, repair: bool) -> list[Detections]:
