@@ -101,8 +101,8 @@ def reference(truth, results):
 
 def assert_equal(figures, expected):
     ours = np.array([figures[name] for name in COCO_FIGURES])
-    assert np.allclose(ours, expected, rtol=1e-9, atol=1e-9, equal_nan=True), (
-        dict(zip(COCO_FIGURES, zip(ours, expected)))
+    assert np.allclose(ours, expected, rtol=1e-9, atol=1e-9, equal_nan=True), dict(
+        zip(COCO_FIGURES, zip(ours, expected))
     )
 
 

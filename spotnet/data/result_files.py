@@ -22,6 +22,7 @@ from .coco import same_id
 from .coco_results import category_ids, coco_text, read_coco_results, sequence_of
 from .detections import CORNERS, Detections
 from .finding import files_named, refuse_twins
+from .frames import is_hidden
 from .rows import line_of, numbered_lines, read_rows
 from .sequences import Sequence
 from spotnet.files import (
@@ -96,6 +97,12 @@ def _yolo_texts(
         boxes = d.boxes.astype(np.float64) / _sides(sequence, d.frames)
         centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).tolist()
         sizes = (boxes[:, 2:] - boxes[:, :2]).tolist()
+        far = (np.abs(boxes - 0.5) > 1).any(1)  # no reader could tell them from pixels
+        if far.any():
+            i = int(far.argmax())
+            where, found = f"detections of {d.name}, frame {d.frames[i]}", d.boxes[i].tolist()
+            wanted = "a box at most half an image outside its image"
+            raise DataError(where, f"{found}", wanted, "Cut boxes to the image before writing.")
         for frame, label, (x, y), (w, h), score in zip(
             d.frames.tolist(), d.labels.tolist(), centres, sizes, d.scores.tolist()
         ):
@@ -170,6 +177,9 @@ def write_detections(
     folder = Path(folder)
     for d in detections:
         check_name(d.name)
+        if format in ("uadetrac", "uavdt") and any(map(is_hidden, d.name.split("/"))):
+            remedy = "Rename the sequence, or choose the format csv or coco."
+            raise DataError(d.name, "the name of a hidden file", "one that is looked for", remedy)
         _refuse_unsound(d)
     texts = _texts(detections, format, name, sequences, folder)
     for file in texts if format != "yolo" else ():  # thousands of small ones
@@ -341,7 +351,7 @@ def _yolo_fault(cells: list[str]) -> str | None:
         return f"a score of {score:g}: is it the identity of a track?"
     if count == 7 and values[6] % 1:
         return "7 columns, as of a polygon: the last one is no identity"
-    if not (-0.5 <= x <= 1.5 and -0.5 <= y <= 1.5 and width <= 2 and height <= 2):
+    if not (-0.5 <= x <= 1.5 and -0.5 <= y <= 1.5 and width <= 2.1 and height <= 2.1):
         return "pixels, or places far outside the image"
     # as float32 boxes have them
     if width <= max(0, 5e-7 * abs(x)) or height <= max(0, 5e-7 * abs(y)):
