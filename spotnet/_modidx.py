@@ -822,6 +822,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'spotnet/evaluation/scores.py'),
                                            'spotnet.evaluation.scores._mean_at_recalls': ( '06_evaluation/scores.html#_mean_at_recalls',
                                                                                            'spotnet/evaluation/scores.py'),
+                                           'spotnet.evaluation.scores._notes': ( '06_evaluation/scores.html#_notes',
+                                                                                 'spotnet/evaluation/scores.py'),
                                            'spotnet.evaluation.scores._refuse_other_frames': ( '06_evaluation/scores.html#_refuse_other_frames',
                                                                                                'spotnet/evaluation/scores.py'),
                                            'spotnet.evaluation.scores._score_range': ( '06_evaluation/scores.html#_score_range',

@@ -67,11 +67,10 @@ def annotation(rng):
 def detections(rng, sequence, ties):
     "Objects moved a little, some of another class, and false positives; at most 120 per frame."
     rows = []
-    for number, objects, (height, width) in zip(
-        sequence.numbers, sequence.objects, sequence.sizes
-    ):
-        boxes = np.repeat(objects.boxes, rng.integers(0, 4), 0)
-        labels = np.repeat(objects.labels, len(boxes) // max(len(objects), 1))
+    for i, (number, (height, width)) in enumerate(zip(sequence.numbers, sequence.sizes)):
+        objects, times = sequence.objects[i], int(rng.integers(0, 4))
+        boxes = np.repeat(np.concatenate([objects.boxes, sequence.ignored[i]]), times, 0)
+        labels = np.repeat(np.append(objects.labels, sequence.ignored_labels[i]), times)
         boxes = boxes + rng.normal(0, rng.choice([0, 1, 8]), boxes.shape)
         more = int(rng.integers(0, 5)) if rng.random() < 0.9 else 120 - len(boxes)
         others = random_boxes(rng, more, width, height)
@@ -102,8 +101,8 @@ def reference(truth, results):
 
 def assert_equal(figures, expected):
     ours = np.array([figures[name] for name in COCO_FIGURES])
-    assert np.allclose(ours, expected, rtol=1e-9, atol=1e-9, equal_nan=True), (
-        dict(zip(COCO_FIGURES, zip(ours, expected)))
+    assert np.allclose(ours, expected, rtol=1e-9, atol=1e-9, equal_nan=True), dict(
+        zip(COCO_FIGURES, zip(ours, expected))
     )
 
 

@@ -350,6 +350,8 @@ def evaluate(
         typer.echo(text, err=as_json)
     if against:
         other, _ = evaluate_files(protocol, truth, against, iou, **reading)
+        for note in other.notes:
+            typer.echo(f"note on {against}: {note}", err=True)
         comparison = compare_results(other, result, (str(against), str(detections)))
         typer.echo(str(comparison), err=as_json)
     if errors or audit:

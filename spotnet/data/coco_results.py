@@ -218,7 +218,7 @@ def _fault(entry: Any, error: Exception) -> str:
     if missing == ["bbox"] and entry.get("segmentation"):
         return "a segmentation without bbox"
     if missing:
-        return f"an entry without {', '.join(missing)}"
+        return f"an entry without {', '.join(map(repr, missing))}"
     return f"an incomplete entry ({error})"
 
 

@@ -22,6 +22,7 @@ from .coco import same_id
 from .coco_results import category_ids, coco_text, read_coco_results, sequence_of
 from .detections import CORNERS, Detections
 from .finding import files_named, refuse_twins
+from .frames import is_hidden
 from .rows import line_of, numbered_lines, read_rows
 from .sequences import Sequence
 from spotnet.files import (
@@ -78,23 +79,36 @@ def _sides(sequence: Sequence, frames: np.ndarray) -> np.ndarray:
     return np.tile(sides[:, ::-1], 2)
 
 
-def _yolo_texts(detections: list[Detections], sequences: list[Sequence]) -> dict[str, str]:
-    "Text of every frame by file name. A class that is not known (-1) is written as 0."
+def _yolo_texts(
+    detections: list[Detections], sequences: list[Sequence], folder: Path
+) -> dict[str, str]:
+    """Text by file name. A class that is not known (-1) is written as 0.
+
+    A frame without detections has no file, but for two reasons an empty one: earlier results of
+    it lie in `folder`, or the whole sequence has none."""
     known = {s.name: s for s in sequences}
-    texts = {}
+    texts = defaultdict(str)
     for d in detections:
         sequence = sequence_of(d, known)
         names = dict(zip(sequence.numbers.tolist(), sequence.frames.names))
-        texts |= {f"{d.name}/{name}.txt": "" for name in names.values()}
+        files = [f"{d.name}/{name}.txt" for name in names.values()]
+        earlier = [file for file in files if (folder / file).exists()]
+        texts |= dict.fromkeys(earlier or ([] if len(d) else files[:1]), "")
         boxes = d.boxes.astype(np.float64) / _sides(sequence, d.frames)
         centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).tolist()
         sizes = (boxes[:, 2:] - boxes[:, :2]).tolist()
+        far = (np.abs(boxes - 0.5) > 1).any(1)  # no reader could tell them from pixels
+        if far.any():
+            i = int(far.argmax())
+            where, found = f"detections of {d.name}, frame {d.frames[i]}", d.boxes[i].tolist()
+            wanted = "a box at most half an image outside its image"
+            raise DataError(where, f"{found}", wanted, "Cut boxes to the image before writing.")
         for frame, label, (x, y), (w, h), score in zip(
             d.frames.tolist(), d.labels.tolist(), centres, sizes, d.scores.tolist()
         ):
             file = f"{d.name}/{names[frame]}.txt"
             texts[file] += f"{max(label, 0)} {x!r} {y!r} {w!r} {h!r} {score:.9g}\n"
-    return texts
+    return dict(texts)
 
 # %% ../../nbs/01_data/14_result_files.ipynb #174f7f6c
 def _csv_text(detections: list[Detections]) -> str:
@@ -114,7 +128,11 @@ def _uadetrac_texts(detections: list[Detections], name: str) -> dict[str, str]:
 
 
 def _texts(
-    detections: list[Detections], format: str, name: str, sequences: list[Sequence] | None
+    detections: list[Detections],
+    format: str,
+    name: str,
+    sequences: list[Sequence] | None,
+    folder: Path,
 ) -> dict[str, str]:
     "Text of every result file by its name."
     if format == "uadetrac":
@@ -122,7 +140,7 @@ def _texts(
     if format == "uavdt":
         return {f"{d.name}.txt": _text(d, 0, _uavdt_row) for d in detections}
     if format == "yolo":
-        return _yolo_texts(detections, _needed(sequences, _YOLO_NEEDS))
+        return _yolo_texts(detections, _needed(sequences, _YOLO_NEEDS), folder)
     if format == "csv":
         return {"detections.csv": _csv_text(detections)}
     if format == "coco":
@@ -167,8 +185,11 @@ def write_detections(
     folder = Path(folder)
     for d in detections:
         check_name(d.name)
+        if format in ("uadetrac", "uavdt") and any(map(is_hidden, d.name.split("/"))):
+            remedy = "Rename the sequence, or choose the format csv or coco."
+            raise DataError(d.name, "the name of a hidden file", "one that is looked for", remedy)
         _refuse_unsound(d)
-    texts = _texts(detections, format, name, sequences)
+    texts = _texts(detections, format, name, sequences, folder)
     for file in texts if format != "yolo" else ():  # thousands of small ones
         remove_temporary(folder, file)
     return write_files(folder, texts)
@@ -179,12 +200,15 @@ def _leave_out(
     where: Callable[[int], tuple[str, str]],  # row -> its place and its text
     keep: np.ndarray,  # bool (N,): rows that are not left out yet
     checks: tuple,  # (bad rows (N,), what was found, what was expected)
+    rows: np.ndarray,  # (N, M): what {column} stands for in what was found
 ) -> np.ndarray:
     "bool (N,): rows that pass all checks; the others go to `repairs`."
     for bad, found, expected in checks:
         bad = np.asarray(bad) & keep
         if bad.any():
-            place, text = where(int(bad.argmax()))
+            first = int(bad.argmax())
+            place, text = where(first)
+            found = found.format(*rows[first])
             remedy = f"Correct or remove the row, {OR_REPAIR}"
             repairs.add(DataError(place, f"{found} ({text})", expected, remedy), int(bad.sum()))
             keep = keep & ~bad
@@ -203,16 +227,16 @@ def _read_text(file: Path, name: str, detrac: bool, repair: bool) -> Detections:
     odd = (rows[:, 6] < 0) | (rows[:, 6] > 1)
     checks = (
         (far, "a number beyond measure", _LIMIT),
-        (has_no_size(boxes), "a box without size", _SIZE),
+        (has_no_size(boxes), "a box without size, {4:g}x{5:g}", _SIZE),
         (rows[:, 0] % 1 > 0, "a frame number with a fraction", "a whole number"),
-        (odd & detrac, "a score that is none", _CHANCE),
+        (odd & detrac, "a score of {6:g}", _CHANCE),
     )
 
     def where(row: int) -> tuple[str, str]:
         number, line = line_of(file, row)
         return f"{file}:{number}", line
 
-    keep = _leave_out(repairs, where, ~np.isnan(rows[:, 0]), checks)
+    keep = _leave_out(repairs, where, ~np.isnan(rows[:, 0]), checks, rows)
     repairs.tell("rows")
     return Detections(name, rows[keep, 0], boxes[keep], rows[keep, 6])
 
@@ -278,14 +302,14 @@ def _csv_numbers(table: pd.DataFrame, file: Path, repairs: Repairs) -> pd.DataFr
     parts = numbers.drop(columns=list(CORNERS) + ["score"]) % 1
     checks = (
         (~(sound | alone).to_numpy(), "a row that is not all numbers", f"a name and {_LIMIT}"),
-        (has_no_size(corners), "a box without size", "x0 < x1 and y0 < y1"),
+        (has_no_size(corners), "a box without size, {0:g} {1:g} {2:g} {3:g}", "x0 < x1, y0 < y1"),
         ((parts > 0).any(axis=1).to_numpy(), "a frame or label with a fraction", "whole numbers"),
     )
 
     def where(row: int) -> tuple[str, str]:
         return f"{file}:{table.index[row] + 2}", ",".join(map(str, table.iloc[row]))
 
-    return numbers[_leave_out(repairs, where, np.ones(len(table), bool), checks)]
+    return numbers[_leave_out(repairs, where, np.ones(len(table), bool), checks, corners)]
 
 
 def _read_csv(file: Path, repair: bool) -> list[Detections]:
@@ -335,7 +359,7 @@ def _yolo_fault(cells: list[str]) -> str | None:
         return f"a score of {score:g}: is it the identity of a track?"
     if count == 7 and values[6] % 1:
         return "7 columns, as of a polygon: the last one is no identity"
-    if not (-0.5 <= x <= 1.5 and -0.5 <= y <= 1.5 and width <= 2 and height <= 2):
+    if not (-0.5 <= x <= 1.5 and -0.5 <= y <= 1.5 and width <= 2.1 and height <= 2.1):
         return "pixels, or places far outside the image"
     # as float32 boxes have them
     if width <= max(0, 5e-7 * abs(x)) or height <= max(0, 5e-7 * abs(y)):

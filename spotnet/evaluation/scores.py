@@ -237,23 +237,57 @@ def _score_range(form: ApForm, detections: Iterable[Detections]) -> tuple[float,
     return scores.min(), max(scores.max() - scores.min(), 1e-9)
 
 
-def _class_notes(
-    sequences: Collection[Sequence], by_name: dict[str, Detections], aware: bool
-) -> tuple[str, ...]:
-    "What to say about classes: detections of classes that the annotation does not have, or none."
-    found = np.concatenate([np.zeros(0, np.int64), *(by_name[s.name].labels for s in sequences)])
-    most = max(len(s.classes) for s in sequences)
-    strange = sorted(set(found[found >= most].tolist()))
+def _class_notes(sequences: Collection[Sequence], labels: np.ndarray, aware: bool) -> list[str]:
+    """What to say about the classes (N,) of all detections.
+
+    `aware`: the rules tell classes apart."""
+    names = max((s.classes for s in sequences), key=len)
+    several = aware and len(names) > 1
+    verdicts = {True: "are left out", False: "count like all others"}
+    strange = sorted(set(labels[labels >= len(names)].tolist()))
+    unknown, named = (labels < 0).sum(), labels[labels >= 0]
     notes = []
     if strange:
-        numbers = ", ".join(map(str, strange[:8]))
-        verdict = "are left out" if aware and most > 1 else "count like all others"
+        numbers = ", ".join(map(str, strange[:8])) + (" ..." if len(strange) > 8 else "")
         notes.append(
-            f"detections of class {numbers}, which the annotation does not have, {verdict}; "
+            f"detections of class {numbers}, which the annotation does not have, "
+            f"{verdicts[several]}; choose classes with classes= (--classes)"
+        )
+    if unknown and len(named):
+        notes.append(
+            f"{unknown} detections of no class that the annotation has {verdicts[aware]}; "
             "choose classes with classes= (--classes)"
         )
-    if aware and most > 1 and len(found) and (found < 0).all():
+    if several and len(labels) and not len(named):
         notes.append("no detection names its class, so objects of all classes count as one")
+    wanted = {k for s in sequences for o in s.objects if o is not None for k in o.labels.tolist()}
+    if several and len(wanted) > 1 and len(set(named.tolist())) == 1 and named[0] < len(names):
+        notes.append(
+            f"every detection is of class {names[named[0]]}, objects are of {len(wanted)} classes; "
+            "where the detector has one class for all, pass detections without labels"
+        )
+    return notes
+
+
+def _notes(
+    sequences: Collection[Sequence], by_name: dict[str, Detections], aware: bool
+) -> tuple[str, ...]:
+    "What a reader of the figures has to know. `aware`: the rules tell classes apart."
+    found = [by_name[s.name] for s in sequences]
+    notes = _class_notes(sequences, np.concatenate([d.labels for d in found]), aware)
+    scores = np.concatenate([d.scores for d in found])
+    if len(scores) and (scores.min() < 0 or scores.max() > 1):
+        notes.append(
+            f"scores go from {scores.min():g} to {scores.max():g}; they only rank, but are they "
+            "scores, or identities of tracks?"
+        )
+    idle = [s.name for s, d in zip(sequences, found) if not len(d) and any(s.objects)]
+    if idle:
+        listed = ", ".join(idle[:8]) + (" ..." if len(idle) > 8 else "")
+        notes.append(
+            f"no detection in {len(idle)} of {len(found)} sequences ({listed}): their objects "
+            "count as missed"
+        )
     return tuple(notes)
 
 
@@ -265,7 +299,7 @@ def _evaluate_coco(sequences: Collection[Sequence], by_name: dict[str, Detection
     return Result(
         protocol="coco", iou=0.5, ap=figures["AP"], recall=np.zeros(0), precision=np.zeros(0),
         per_sequence={}, per_attribute={}, objects=objects, detections=len(rows), ignored=0,
-        extra=figures, sequences=len(sequences), notes=_class_notes(sequences, by_name, True),
+        extra=figures, sequences=len(sequences), notes=_notes(sequences, by_name, True),
     )
 
 # %% ../../nbs/06_evaluation/02_scores.ipynb #21927d06
@@ -321,7 +355,7 @@ def evaluate(
         ignored=dropped,
         parts=parts,
         sequences=len(parts),
-        notes=_class_notes(sequences, by_name, False),
+        notes=_notes(sequences, by_name, False),
     )
 
 # %% ../../nbs/06_evaluation/02_scores.ipynb #cd283455
@@ -337,10 +371,12 @@ def _refuse_other_frames(s: Sequence, d: Detections, where: Path | str) -> None:
             f"{where}: the detections of {s.name} are in frames {first} to {last}, but {known}, "
             "so every one would miss; number frames as the annotation does"
         )
-    if first == 0 and 0 not in s.numbers and last == annotated.max() - 1:
+    from_zero = first == 0 and 0 not in s.numbers and last < annotated.max()
+    from_one = 0 in annotated and first > 0 and last == s.numbers.max() + 1
+    if from_zero or from_one:
         raise ValueError(
-            f"{where}: the detections of {s.name} are in frames 0 to {last}, but {known}: they "
-            "seem to count from 0; number frames as the annotation does"
+            f"{where}: the detections of {s.name} are in frames {first} to {last}, but {known}: "
+            f"they seem to count from {int(from_one)}; number frames as the annotation does"
         )
 
 
