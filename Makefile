@@ -14,6 +14,8 @@ OUT ?= outputs/$(if $(filter cdnet,$(DATA)),$(notdir $(ROOT)),$(DATA))
 WORKERS ?= 1
 TESTS ?= 2
 BIN := .venv/bin
+# `python3` is the kernel of .venv, whatever a site or an older installation offers under that name
+OWN_KERNEL := JUPYTER_PATH= JUPYTER_PREFER_ENV_PATH=1
 
 .PHONY: run test lint faults bench lab docs pictures clean
 
@@ -42,11 +44,11 @@ faults: .venv/ready
 
 bench: .venv/ready
 	mkdir -p outputs/speed
-	$(BIN)/papermill nbs/experiments/speed.ipynb outputs/speed/notebook.ipynb --cwd nbs/experiments -k python3 -p out $(CURDIR)/outputs/speed -p frames 250 -p sequences_of_each 4 -p repeats 5 -p training_steps 40 -p notebooks 40 -y "{network_input: [512, 512], coco_images: 2000, detections: 5600000}"
+	$(OWN_KERNEL) $(BIN)/papermill nbs/experiments/speed.ipynb outputs/speed/notebook.ipynb --cwd nbs/experiments -k python3 -p out $(CURDIR)/outputs/speed -p frames 250 -p sequences_of_each 4 -p repeats 5 -p training_steps 40 -p notebooks 40 -y "{network_input: [512, 512], coco_images: 2000, detections: 5600000}"
 	@$(BIN)/python -c "import glob, pandas as pd; [print(pd.read_csv(f).round(4).to_string(index=False)) for f in sorted(glob.glob('outputs/speed/tables/*.csv'))]"
 
 lab: .venv/ready
-	$(BIN)/jupyter lab --ip 127.0.0.1 nbs
+	$(OWN_KERNEL) $(BIN)/jupyter lab --ip 127.0.0.1 nbs
 
 docs: .venv/ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

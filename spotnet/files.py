@@ -230,13 +230,11 @@ def write_files(folder: Path | str, files: dict[str, str]) -> list[Path]:
     "Write several texts (by name, which may have folders) to a folder, none over a foreign file."
     paths = {Path(folder) / name: text.encode() for name, text in files.items()}
     refuse_foreign(paths)
-    groups = {}
     for path, data in paths.items():
-        groups.setdefault(path.parent, {})[path.name] = data
-    for place, data in groups.items():
-        place.mkdir(parents=True, exist_ok=True)
-        record(place, data)
-    return [write_atomic(path, data) for path, data in paths.items()]
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
+            record(path.parent, {path.name: data})  # behind the data, for which a disk may be full
+    return list(paths)
 
 # %% ../nbs/09_plumbing/01_files.ipynb #acebd355
 def read_table(path: Path | str,

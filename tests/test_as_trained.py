@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from material import picture, write_clip
 from spotnet.cli import app
 from spotnet.data.detections import Detections
-from spotnet.data.frames import ArrayFrames
+from spotnet.data.frames import AbsentFrames, ArrayFrames
 from spotnet.data.readers import load_sequences
 from spotnet.data.sequences import Objects, Sequence
 from spotnet.evaluation.scores import evaluate

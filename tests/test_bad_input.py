@@ -17,6 +17,7 @@ from spotnet.training.checkpoints import read_run, save_run
 from spotnet.network.detector import Detector
 from spotnet.batch.grids import Grid
 from spotnet.batch.report import collect
+from spotnet.data.mask_files import write_mask
 from spotnet.evaluation.cdnet import evaluate_masks
 from spotnet.masks import write_masks
 from spotnet.network.model import SpotNet, model_config
@@ -149,7 +150,8 @@ def mask_of_another_shape(p):
 
     [s] = load_sequences("images", p / "frames")
     s = replace(s, objects=[Objects([[1, 1, 9, 9]])])
-    picture(p / "masks" / "frames" / "in000001.png", (48, 48))
+    (p / "masks" / "frames").mkdir(parents=True)
+    write_mask(p / "masks" / "frames" / "in000001.png", np.full((48, 48), 255, np.uint8))
     Samples([s], p / "masks")[0]
 
 

@@ -106,7 +106,8 @@ def check_kernel(notebook: Path | str) -> None:
         metadata = nbformat.read(notebook, 4).metadata
         kernel = dict(metadata.get("kernelspec") or {})
         language = kernel.get("language") or dict(metadata.get("language_info") or {}).get("name")
-    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError,
+            nbformat.ValidationError):
         return  # no notebook; `declared_parameters` says what is wrong with it
     name = str(kernel.get("name") or "")
     if not language and name and name in (found := KernelSpecManager().get_all_specs()):

@@ -19,7 +19,7 @@ import pandas as pd
 from .grids import Grid, Run
 from .notebooks import GridError
 from .progress import RunsView
-from .report import collect
+from .report import collect, refuse_foreign_report
 from .runs import execute, is_held, last_error, notebook_hash, status
 from .tables import runs_table
 from ..data.readers import load_sequences
@@ -66,6 +66,10 @@ def _list_runs(grid: Grid, folder: Path) -> None:
                             "or wait for its end")
     listed = [{"id": r.id, "stage": r.stage, "name": r.name, "notebook": r.notebook.name,
                "needs": r.needs} for r in grid.runs]
+    facts = read_json(folder / "grid.json", {}, "the list of runs", dict, "Give another --out.")
+    if facts and not {"experiment", "runs"} <= set(facts):
+        raise GridError(f"{folder / 'grid.json'}: is no list of runs; give another --out, "
+                        "or move it away")
     write_json(folder / "grid.json",
                {"experiment": grid.experiment, "grid": str(grid.path), "runs": listed})
 
@@ -195,6 +199,8 @@ def run_grid(grid: Grid,
     GridError or ValueError where the grid asks for what is not there."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
+    if report:
+        refuse_foreign_report(folder)
     chosen = _chosen(grid, folder, only)
     _list_runs(grid, folder)
     states = _earlier_states(grid, folder, chosen, echo)

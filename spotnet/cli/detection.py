@@ -20,7 +20,7 @@ from .application import Gpus, Json, Names, Out, Ray, Repair, Split, Workers, ap
 from ..data.detections import Detections
 from ..data.finding import folder_name, walk
 from ..data.frames import IMAGES
-from ..data.result_files import write_detections
+from ..data.result_files import result_names, write_detections
 from ..data.video import VIDEOS
 from ..data.readers import load_sequences
 from ..data.sequences import Sequence
@@ -165,6 +165,7 @@ def detect(
     from spotnet.network.detector import detect_sequences
 
     sequences = _load_material(material, source, split, name, repair)
+    refuse_foreign(out / name for name in result_names(format, sequences))
     videos = _video_paths(out, sequences) if video else {}
     by_name, paths = {}, []
     for detections in detect_sequences(
@@ -329,6 +330,11 @@ def evaluate(
     if protocol == "cdnet":
         _evaluate_masks(truth, detections, source, as_json)
         return
+    if audit:
+        refuse_foreign([audit])
+    if errors:
+        names = ("errors.csv", "errors.png", "worst_frames.csv", "worst_frames.png")
+        refuse_foreign([*(errors / name for name in names), *errors.glob("recall_by_*.csv")])
     chosen = [name.strip() for name in classes.split(",")] if classes else None
     reading = {"source": source, "format": format, "repair": repair, "classes": chosen}
     result, missing = evaluate_files(protocol, truth, detections, iou, **reading)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .application import Json, app
-from ..files import record, refuse_foreign
+from ..files import refuse_foreign, replacing
 
 if TYPE_CHECKING:  # the network part brings torch, which the help does not need
     from spotnet.network.model import ModelConfig
@@ -71,8 +71,8 @@ def convert(
     model = SpotNet(config)
     model.input_spec = read_input(reference)
     fresh = transfer(state, model, reference)
-    save_checkpoint(out, model, converted_from=reference.name, started_at_random=fresh)
-    record(out.parent, {out.name: out.read_bytes()})
+    with replacing(out, own=True) as temporary:
+        save_checkpoint(temporary, model, converted_from=reference.name, started_at_random=fresh)
     parameters = sum(p.numel() for p in model.parameters())
     if as_json:
         typer.echo(json.dumps({
@@ -102,9 +102,7 @@ def export(
     from spotnet.network.onnx import export_onnx
     from spotnet.network.weights import load_checkpoint
 
-    refuse_foreign([out])
     difference = export_onnx(load_checkpoint(checkpoint), out, decode, top)
-    record(out.parent, {out.name: out.read_bytes()})
     size = out.stat().st_size
     if as_json:
         typer.echo(json.dumps({

@@ -19,7 +19,7 @@ from ..evaluation.error_analysis import COLOURS
 from .looks import Look
 from .pictures import rgb
 from .views import View
-from ..files import replacing, write_atomic, write_json
+from ..files import LEDGER, record, refuse_foreign, replacing, write_atomic, write_json
 
 # %% ../../nbs/07_explore/11_external.ipynb #f5b6b3a8
 def _jpeg(image: np.ndarray) -> bytes:
@@ -62,7 +62,7 @@ def export_rerun(view: View, path: Path | str,
         raise ModuleNotFoundError(message) from error
     path = Path(path)
     recording = rerun.RecordingStream("spotnet", recording_id=view.sequence.name)
-    with replacing(path) as temporary, ExitStack() as end:
+    with replacing(path, own=True) as temporary, ExitStack() as end:
         end.callback(recording.disconnect)
         recording.save(temporary)
         for i in view.walk(indices, progress, "export"):
@@ -154,7 +154,9 @@ def _labelled(boxes: np.ndarray, labels: np.ndarray, classes: tuple,
 def _write_frame(view: View, folder: Path) -> dict:
     "Write the files of the shown frame, and return what `load.py` needs to know about it."
     def write(place: str, data: bytes) -> str:
-        write_atomic(folder / place, data)
+        path = folder / place
+        record(path.parent, {path.name: data})
+        write_atomic(path, data)
         return place
 
     stem, i = f"{view.number:06d}", view.index
@@ -181,15 +183,18 @@ def export_fiftyone(view: View, folder: Path | str,
                     progress: bool = True) -> Path:
     """Write frames, boxes, masks and maps as files, and `load.py`, which brings them into FiftyOne.
 
-    Returns the folder. Fields of a sample: `objects`, `label_mask`, and for each detector its
+    Returns the folder. DataError, before anything is written, for a folder with files that are not
+    ours. Fields of a sample: `objects`, `label_mask`, and for each detector its
     detections `<name>`, and the maps `<name>_heatmap` and `<name>_foreground`."""
-    folder = Path(folder)
-    for part in ("data", "masks", "maps"):
+    folder, parts = Path(folder), ("data", "masks", "maps")
+    there = [p for part in parts for p in (folder / part).glob("*") if p.name != LEDGER]
+    refuse_foreign([folder / "facts.json", folder / "load.py", *there])
+    for part in parts:
         (folder / part).mkdir(parents=True, exist_ok=True)
     frames = {}
     for _ in view.walk(indices, progress, "export"):
         frames[view.number] = _write_frame(view, folder)
     facts = {"sequence": view.sequence.name, "detectors": list(view.detectors), "frames": frames}
-    write_json(folder / "facts.json", facts)
-    write_atomic(folder / "load.py", _LOADER.encode())
+    write_json(folder / "facts.json", facts, own=True)
+    write_atomic(folder / "load.py", _LOADER, own=True)
     return folder

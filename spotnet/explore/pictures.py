@@ -284,7 +284,7 @@ def playing_rate(frames: Frames, otherwise: float = 25) -> float:
 def write_video(path: Path | str,  # ends in .webm or .mp4
                 pictures: Iterable[np.ndarray],  # RGB uint8 (H, W, 3), all of one size
                 fps: float = 25,  # pictures per second; see `playing_rate`
-                own: bool = False) -> Path:  # refuse to replace a file that is not ours
+                own: bool = True) -> Path:  # refuse to replace a file that is not ours
     """Write pictures as a video, and return its path.
 
     ValueError for another ending, for a rate outside 0.1 to 1000, for no pictures, or for one of

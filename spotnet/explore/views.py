@@ -229,7 +229,7 @@ class View:
         "Write what is shown as a figure (.png, .pdf, .svg, ...) and return its path."
         figure = self.figure()
         try:
-            return write_figure(path, figure, 150)
+            return write_figure(path, figure, 150, own=True)
         finally:
             plt.close(figure)
 

@@ -338,9 +338,12 @@ def detect_sequences(checkpoint: SpotNet | Path | str,  # as for Detector
                      **options: Any) -> Iterator[Detections]:  # of Detector
     """Yield the Detections of each sequence as it is finished, in any order.
 
-    Raises what Detector raises, and ChildProcessError where a process was killed."""
+    Raises what Detector raises, ChildProcessError where a process was killed, and, before it
+    begins, DataError where pictures lie in the place of masks."""
     if not sequences:
         return
+    for s in sequences if masks else ():
+        refuse_foreign_masks([Path(masks) / s.name / f"{name}.png" for name in s.frames.names])
     # a cluster is asked for one sequence, too
     if not ray and (LocalEngine(workers, gpus).workers == 1 or len(sequences) == 1):
         if gpus == 0:

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..files import replacing
+from ..files import refuse_foreign, replacing
 from .detector import OnnxNetwork, decode
 from .model import Prediction, SpotNet
 from .weights import CheckpointError
@@ -75,13 +75,14 @@ def export_onnx(model: SpotNet, path: Path | str,
 
     Input `images` float32 (B, 3, H, W), normalised RGB, H and W multiples of the metadata's
     `divisor`. Outputs `heatmap`, `size`, `offset` and, with a foreground head, `foreground`, as in
-    `Prediction`. Raises ImportError without the optional parts, and CheckpointError if the file
-    does not compute what the network does."""
+    `Prediction`. Raises ImportError without the optional parts, DataError where a file lies that is
+    not ours, and CheckpointError if the file does not compute what the network does."""
     try:
         import onnx
         import onnxscript  # noqa: F401 (torch.onnx needs it)
     except ImportError as error:
         raise ImportError(f"export needs {error.name}: pip install 'spotnet[export]'") from error
+    refuse_foreign([path])
     path, config, divisor = Path(path), model.config, model.config.divisor
     # a copy, because the caller's model stays on its device
     fast = copy.deepcopy(model) if model.optimized else model.optimize_for_inference()
@@ -96,7 +97,7 @@ def export_onnx(model: SpotNet, path: Path | str,
              "mean": json.dumps(config.mean), "std": json.dumps(config.std)}
     if model.input_spec is not None:
         facts["input"] = json.dumps(asdict(model.input_spec))
-    with replacing(path) as temporary:
+    with replacing(path, own=True) as temporary:
         with _quiet_exporter():
             torch.onnx.export(outputs, (example,), str(temporary), input_names=["images"],
                               output_names=names, external_data=False, dynamo=True,

@@ -8,6 +8,7 @@ __all__ = ['CheckpointError', 'save_checkpoint', 'config_from_header', 'input_fr
 
 # %% ../../nbs/04_network/02_weights.ipynb #f1333dfe
 import json
+import os
 import re
 import zipfile
 from dataclasses import asdict, fields
@@ -27,10 +28,27 @@ class CheckpointError(ValueError):
     "A file that is not a checkpoint of this library, or not one that fits."
 
 
+def _refuse_other(path: Path) -> None:
+    "Raise CheckpointError where something lies that is no checkpoint of this library."
+    if not os.path.lexists(path):
+        return
+    try:
+        with safe_open(path, "pt") as file:
+            ours = (file.metadata() or {}).get("format") == "spotnet"
+    except (SafetensorError, OSError):
+        ours = False
+    if not ours:
+        raise CheckpointError(f"{path}: is no checkpoint of this library, and would be replaced. "
+                              "Choose another name, or move it away.")
+
+
 def save_checkpoint(path: Path | str, model: SpotNet,
                     **facts: Any) -> Path:  # anything that JSON can hold, for the header
-    "Write model and configuration to a safetensors file, atomically. Return the path."
+    """Write model and configuration to a safetensors file, atomically. Return the path.
+
+    CheckpointError where a file lies that is no checkpoint of this library."""
     path = Path(path)
+    _refuse_other(path)
     if model.optimized:
         raise CheckpointError("this network was optimised for inference: its batch norms are gone. "
                               "Save the one it came from.")

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from ..data.boxes import paint_boxes
-from ..data.mask_files import read_mask_file
+from ..data.frames import read_image
+from ..data.mask_files import refuse_values
 from ..data.sequences import Objects, Sequence
 from ..files import DataError
 from ..network.geometry import MEAN, OURS, STD, Conventions, Geometry, normalise
@@ -147,8 +148,9 @@ def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Read a mask uint8 (H, W) and bring it to the size of its frame, `shape` (H, W).
 
     DataError if its aspect ratio differs by more than 2 percent."""
-    mask = read_mask_file(path)
+    mask = read_image(path, cv2.IMREAD_GRAYSCALE)
     if mask.shape == shape:
+        refuse_values(path, mask)
         return mask
     aspect = mask.shape[0] * shape[1] / (mask.shape[1] * shape[0])
     if abs(aspect - 1) > 0.02:
@@ -158,6 +160,7 @@ def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
             f"the shape of its frame, {shape[1]}x{shape[0]}",
             "Write the masks again from these frames.",
         )
+    refuse_values(path, mask)
     return cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_AREA)
 
 # %% ../../nbs/05_training/02_samples.ipynb #ad796936
