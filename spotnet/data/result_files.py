@@ -19,12 +19,13 @@ import pandas as pd
 
 from .boxes import FARTHEST, corners_from_xywh, has_no_size
 from .coco import same_id
-from .coco_results import category_ids, coco_text, read_coco_results, sequence_of
+from .coco_results import category_ids, coco_text, read_coco_results
 from .detections import CORNERS, Detections
 from .finding import files_named, refuse_twins
 from .frames import is_hidden
-from .rows import line_of, numbered_lines, read_rows
+from .rows import line_of, read_rows
 from .sequences import Sequence
+from .yolo_results import read_yolo, yolo_texts
 from spotnet.files import (
     OR_REPAIR, DataError, Repairs, check_name, remove_temporary, write_files,
 )
@@ -70,46 +71,6 @@ def _uadetrac_row(i: int, frame: int, box: str) -> str:
 def _uavdt_row(i: int, frame: int, box: str) -> str:
     return f"{frame},-1,{box},1,-1\n"
 
-# %% ../../nbs/01_data/14_result_files.ipynb #841e2e2d
-def _sides(sequence: Sequence, frames: np.ndarray) -> np.ndarray:
-    "Width, height, width, height (N, 4) of the frame of each detection, by its number."
-    index = {number: i for i, number in enumerate(sequence.numbers.tolist())}
-    sizes = {n: sequence.size_at(index[n]) for n in dict.fromkeys(frames.tolist())}
-    sides = np.array([sizes[n] for n in frames.tolist()], np.float64).reshape(-1, 2)
-    return np.tile(sides[:, ::-1], 2)
-
-
-def _yolo_texts(
-    detections: list[Detections], sequences: list[Sequence], folder: Path
-) -> dict[str, str]:
-    """Text by file name. A class that is not known (-1) is written as 0.
-
-    A frame without detections has no file, but for two reasons an empty one: earlier results of
-    it lie in `folder`, or the whole sequence has none."""
-    known = {s.name: s for s in sequences}
-    texts = defaultdict(str)
-    for d in detections:
-        sequence = sequence_of(d, known)
-        names = dict(zip(sequence.numbers.tolist(), sequence.frames.names))
-        files = [f"{d.name}/{name}.txt" for name in names.values()]
-        earlier = [file for file in files if (folder / file).exists()]
-        texts |= dict.fromkeys(earlier or ([] if len(d) else files[:1]), "")
-        boxes = d.boxes.astype(np.float64) / _sides(sequence, d.frames)
-        centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).tolist()
-        sizes = (boxes[:, 2:] - boxes[:, :2]).tolist()
-        far = (np.abs(boxes - 0.5) > 1).any(1)  # no reader could tell them from pixels
-        if far.any():
-            i = int(far.argmax())
-            where, found = f"detections of {d.name}, frame {d.frames[i]}", d.boxes[i].tolist()
-            wanted = "a box at most half an image outside its image"
-            raise DataError(where, f"{found}", wanted, "Cut boxes to the image before writing.")
-        for frame, label, (x, y), (w, h), score in zip(
-            d.frames.tolist(), d.labels.tolist(), centres, sizes, d.scores.tolist()
-        ):
-            file = f"{d.name}/{names[frame]}.txt"
-            texts[file] += f"{max(label, 0)} {x!r} {y!r} {w!r} {h!r} {score:.9g}\n"
-    return dict(texts)
-
 # %% ../../nbs/01_data/14_result_files.ipynb #174f7f6c
 def _csv_text(detections: list[Detections]) -> str:
     "A table. A sequence in which nothing was found has a row of its name alone."
@@ -140,7 +101,7 @@ def _texts(
     if format == "uavdt":
         return {f"{d.name}.txt": _text(d, 0, _uavdt_row) for d in detections}
     if format == "yolo":
-        return _yolo_texts(detections, _needed(sequences, _YOLO_NEEDS), folder)
+        return yolo_texts(detections, _needed(sequences, _YOLO_NEEDS), folder)
     if format == "csv":
         return {"detections.csv": _csv_text(detections)}
     if format == "coco":
@@ -333,82 +294,6 @@ def _read_csv(file: Path, repair: bool) -> list[Detections]:
     repairs.tell("rows")
     return [Detections.concatenate(parts) for _, parts in sorted(pieces.items())]
 
-# %% ../../nbs/01_data/14_result_files.ipynb #e68ccccf
-_YOLO_ROW = "class x y width height score, and perhaps an identity"
-
-
-def _yolo_fault(cells: list[str]) -> str | None:
-    "What is wrong with the cells of a row, in words; None for nothing."
-    count = len(cells)
-    if count == 5:
-        return "5 columns, so no score: predict with save_conf=True"
-    if count == 9:
-        return "9 columns, as of an oriented box"
-    if count > 7:
-        return f"{count} columns, as of a polygon"
-    if count < 6:
-        return f"{count} columns"
-    try:
-        values = [float(cell) for cell in cells]
-    except ValueError:
-        return "a cell that is no number"
-    label, x, y, width, height, score = values[:6]
-    if not 0 <= label <= FARTHEST or label % 1 or not np.isfinite(values).all():
-        return "a class that is none, or a number that is none"
-    if not 0 <= score <= 1:
-        return f"a score of {score:g}: is it the identity of a track?"
-    if count == 7 and values[6] % 1:
-        return "7 columns, as of a polygon: the last one is no identity"
-    if not (-0.5 <= x <= 1.5 and -0.5 <= y <= 1.5 and width <= 2.1 and height <= 2.1):
-        return "pixels, or places far outside the image"
-    # as float32 boxes have them
-    if width <= max(0, 5e-7 * abs(x)) or height <= max(0, 5e-7 * abs(y)):
-        return "a box without size"
-    return None
-
-
-def _yolo_rows(file: Path, repairs: Repairs) -> np.ndarray:
-    "Rows (N, 6) of one file, checked."
-    rows = []
-    try:
-        for number, line in numbered_lines(file):
-            cells = line.split()
-            fault = _yolo_fault(cells)
-            if fault is None:
-                rows.append([float(cell) for cell in cells[:6]])
-                continue
-            wanted = f"{_YOLO_ROW}; shares of the image"
-            remedy = f"Write such rows, {OR_REPAIR}"
-            repairs.add(DataError(f"{file}:{number}", f"{fault} ({line})", wanted, remedy))
-    except (OSError, UnicodeDecodeError) as error:
-        found = f"no readable text ({error})"
-        raise DataError(file, found, f"rows {_YOLO_ROW}", "Check the file.") from error
-    return np.array(rows, np.float64).reshape(-1, 6)
-
-
-def _read_yolo(root: Path, sequence: Sequence, alone: bool, repair: bool) -> Detections | None:
-    """From <root>/<sequence>/, its labels/ folder, or, for a single sequence, `root` itself.
-
-    None where no file is."""
-    places = [root / sequence.name, root / sequence.name / "labels"]
-    if alone:
-        places += [root, root / "labels"]
-    repairs = Repairs(root, repair)
-    frames, parts = [], []
-    for number, name in zip(sequence.numbers.tolist(), sequence.frames.names):
-        files = [place / f"{name}.txt" for place in places]
-        file = next((f for f in files if f.is_file()), None)
-        if file is not None:
-            parts.append(_yolo_rows(file, repairs))
-            frames.append(np.full(len(parts[-1]), number))
-    if not frames:
-        return None
-    repairs.tell(f"rows of {sequence.name}")
-    rows, frames = np.concatenate(parts), np.concatenate(frames)
-    centre, half = rows[:, 1:3], rows[:, 3:5] / 2
-    boxes = np.hstack([centre - half, centre + half]) * _sides(sequence, frames)
-    return Detections(sequence.name, frames, boxes, rows[:, 5], rows[:, 0])
-
 # %% ../../nbs/01_data/14_result_files.ipynb #37d06185
 def _class_numbers(
     classes: Collection[str | int], format: str, sequences: list[Sequence] | None
@@ -448,7 +333,7 @@ def _read(
         return read_coco_results(file, _needed(sequences, _COCO_NEEDS), repair, keep)
     if format == "yolo":
         known = _needed(sequences, _YOLO_NEEDS)
-        read = [_read_yolo(path, s, len(known) == 1, repair) for s in known]
+        read = [read_yolo(path, s, len(known) == 1, repair) for s in known]
         return [d for d in read if d is not None]
     raise _unknown_format(format)
 

@@ -23,6 +23,7 @@ from ..data.readers import load_sequences, sequence_names
 from ..data.sequences import Sequence
 from .coco import coco_figures, coco_tables
 from .judging import IGNORED, PROTOCOLS, ApForm, Protocol, judge, rules_of
+from .notes import notes_on
 
 # %% ../../nbs/06_evaluation/02_scores.ipynb #bf6faa88
 AP_FORMS = get_args(ApForm)
@@ -237,60 +238,6 @@ def _score_range(form: ApForm, detections: Iterable[Detections]) -> tuple[float,
     return scores.min(), max(scores.max() - scores.min(), 1e-9)
 
 
-def _class_notes(sequences: Collection[Sequence], labels: np.ndarray, aware: bool) -> list[str]:
-    """What to say about the classes (N,) of all detections.
-
-    `aware`: the rules tell classes apart."""
-    names = max((s.classes for s in sequences), key=len)
-    several = aware and len(names) > 1
-    verdicts = {True: "are left out", False: "count like all others"}
-    strange = sorted(set(labels[labels >= len(names)].tolist()))
-    unknown, named = (labels < 0).sum(), labels[labels >= 0]
-    notes = []
-    if strange:
-        numbers = ", ".join(map(str, strange[:8])) + (" ..." if len(strange) > 8 else "")
-        notes.append(
-            f"detections of class {numbers}, which the annotation does not have, "
-            f"{verdicts[several]}; choose classes with classes= (--classes)"
-        )
-    if unknown and len(named):
-        notes.append(
-            f"{unknown} detections of no class that the annotation has {verdicts[aware]}; "
-            "choose classes with classes= (--classes)"
-        )
-    if several and len(labels) and not len(named):
-        notes.append("no detection names its class, so objects of all classes count as one")
-    wanted = {k for s in sequences for o in s.objects if o is not None for k in o.labels.tolist()}
-    if several and len(wanted) > 1 and len(set(named.tolist())) == 1 and named[0] < len(names):
-        notes.append(
-            f"every detection is of class {names[named[0]]}, objects are of {len(wanted)} classes; "
-            "where the detector has one class for all, pass detections without labels"
-        )
-    return notes
-
-
-def _notes(
-    sequences: Collection[Sequence], by_name: dict[str, Detections], aware: bool
-) -> tuple[str, ...]:
-    "What a reader of the figures has to know. `aware`: the rules tell classes apart."
-    found = [by_name[s.name] for s in sequences]
-    notes = _class_notes(sequences, np.concatenate([d.labels for d in found]), aware)
-    scores = np.concatenate([d.scores for d in found])
-    if len(scores) and (scores.min() < 0 or scores.max() > 1):
-        notes.append(
-            f"scores go from {scores.min():g} to {scores.max():g}; they only rank, but are they "
-            "scores, or identities of tracks?"
-        )
-    idle = [s.name for s, d in zip(sequences, found) if not len(d) and any(s.objects)]
-    if idle:
-        listed = ", ".join(idle[:8]) + (" ..." if len(idle) > 8 else "")
-        notes.append(
-            f"no detection in {len(idle)} of {len(found)} sequences ({listed}): their objects "
-            "count as missed"
-        )
-    return tuple(notes)
-
-
 def _evaluate_coco(sequences: Collection[Sequence], by_name: dict[str, Detections]) -> Result:
     "COCO's twelve figures as a `Result`; COCO knows no curves and no scores per sequence."
     truth, rows = coco_tables(list(sequences), by_name)
@@ -299,7 +246,7 @@ def _evaluate_coco(sequences: Collection[Sequence], by_name: dict[str, Detection
     return Result(
         protocol="coco", iou=0.5, ap=figures["AP"], recall=np.zeros(0), precision=np.zeros(0),
         per_sequence={}, per_attribute={}, objects=objects, detections=len(rows), ignored=0,
-        extra=figures, sequences=len(sequences), notes=_notes(sequences, by_name, True),
+        extra=figures, sequences=len(sequences), notes=notes_on(sequences, by_name, True),
     )
 
 # %% ../../nbs/06_evaluation/02_scores.ipynb #21927d06
@@ -355,7 +302,7 @@ def evaluate(
         ignored=dropped,
         parts=parts,
         sequences=len(parts),
-        notes=_notes(sequences, by_name, False),
+        notes=notes_on(sequences, by_name, False),
     )
 
 # %% ../../nbs/06_evaluation/02_scores.ipynb #cd283455
