@@ -110,11 +110,11 @@ def _texts(
 
 
 def result_names(
-    format: Format, sequences: list[Sequence], name: str = "SpotNet"
+    format: Format, sequences: list[Sequence], folder: Path, name: str = "SpotNet"
 ) -> list[str]:
-    "Names of the files that `write_detections` may write for these sequences."
+    "Names of the files that `write_detections` may write to a folder for these sequences."
     nothing = [Detections(s.name, [], [], []) for s in sequences]
-    return list(_texts(nothing, format, name, sequences))
+    return list(_texts(nothing, format, name, sequences, folder))
 
 
 def _refuse_unsound(d: Detections) -> None:
