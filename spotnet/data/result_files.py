@@ -90,11 +90,7 @@ def _uadetrac_texts(detections: list[Detections], name: str) -> dict[str, str]:
 
 
 def _texts(
-    detections: list[Detections],
-    format: str,
-    name: str,
-    sequences: list[Sequence] | None,
-    folder: Path,
+    detections: list[Detections], format: str, name: str, sequences: list[Sequence] | None
 ) -> dict[str, str]:
     "Text of every result file by its name."
     if format == "uadetrac":
@@ -102,7 +98,7 @@ def _texts(
     if format == "uavdt":
         return {f"{d.name}.txt": _text(d, 0, _uavdt_row) for d in detections}
     if format == "yolo":
-        return yolo_texts(detections, _needed(sequences, _YOLO_NEEDS), folder)
+        return yolo_texts(detections, _needed(sequences, _YOLO_NEEDS))
     if format == "csv":
         return {"detections.csv": _csv_text(detections)}
     if format == "coco":
@@ -161,7 +157,7 @@ def write_detections(
             remedy = "Rename the sequence, or choose the format csv or coco."
             raise DataError(d.name, "the name of a hidden file", "one that is looked for", remedy)
         _refuse_unsound(d)
-    texts = _texts(detections, format, name, sequences, folder)
+    texts = _texts(detections, format, name, sequences)
     for file in texts if format != "yolo" else ():  # thousands of small ones
         remove_temporary(folder, file)
     paths = write_files(folder, texts)
