@@ -527,8 +527,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'spotnet/data/result_files.py'),
                                            'spotnet.data.result_files._refuse_unsound': ( '01_data/result_files.html#_refuse_unsound',
                                                                                           'spotnet/data/result_files.py'),
-                                           'spotnet.data.result_files._remove_stale': ( '01_data/result_files.html#_remove_stale',
-                                                                                        'spotnet/data/result_files.py'),
                                            'spotnet.data.result_files._rows': ( '01_data/result_files.html#_rows',
                                                                                 'spotnet/data/result_files.py'),
                                            'spotnet.data.result_files._text': ( '01_data/result_files.html#_text',

@@ -507,10 +507,10 @@ def test_yolo_results_of_an_earlier_call_do_not_mix(tmp_path):
     frames = street(frames=3)
     two = Detections("s", [1, 2], [[5, 5, 20, 20]] * 2, [0.5, 0.6], [0, 0])
     write_detections(tmp_path, [two], "yolo", sequences=[frames])
-    (tmp_path / "s" / "000003.txt").write_text("0 0.5 0.5 0.1 0.1 0.9\n")  # of the user
     one = Detections("s", [2], [[5, 5, 20, 20]], [0.7], [0])
     write_detections(tmp_path, [one], "yolo", sequences=[frames])
-    assert sorted(p.name for p in (tmp_path / "s").glob("0*.txt")) == ["000002.txt", "000003.txt"]
+    [read] = read_detections(tmp_path, "yolo", sequences=[frames])
+    assert read.frames.tolist() == [2] and np.allclose(read.scores, 0.7)
 
 
 # ---- the ledger ------------------------------------------------------------------------------------

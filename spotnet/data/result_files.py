@@ -27,8 +27,7 @@ from .rows import line_of, read_rows
 from .sequences import Sequence
 from .yolo_results import read_yolo, yolo_texts
 from spotnet.files import (
-    OR_REPAIR, DataError, Repairs, check_name, is_own, own_names, remove_temporary,
-    write_files,
+    OR_REPAIR, DataError, Repairs, check_name, remove_temporary, write_files,
 )
 
 # %% ../../nbs/01_data/14_result_files.ipynb #1c9a5c29
@@ -110,18 +109,8 @@ def result_names(
     format: Format, sequences: list[Sequence], name: str = "SpotNet"
 ) -> list[str]:
     "Names of the files that `write_detections` may write for these sequences."
-    if format == "yolo":
-        return [f"{s.name}/{frame}.txt" for s in sequences for frame in s.frames.names]
     nothing = [Detections(s.name, [], [], []) for s in sequences]
     return list(_texts(nothing, format, name, sequences))
-
-
-def _remove_stale(folder: Path, names: Collection[str]) -> None:
-    "Remove what we wrote earlier to a folder of YOLO files, but for `names`."
-    for name in own_names(folder):
-        path = folder / name
-        if name not in names and path.suffix == ".txt" and is_own(path):
-            path.unlink()
 
 
 def _refuse_unsound(d: Detections) -> None:
@@ -160,12 +149,7 @@ def write_detections(
     texts = _texts(detections, format, name, sequences)
     for file in texts if format != "yolo" else ():  # thousands of small ones
         remove_temporary(folder, file)
-    paths = write_files(folder, texts)
-    for d in detections if format == "yolo" else ():
-        # a frame without detections has no file, and must not keep that of an earlier call
-        frames = {Path(file).name for file in texts if file.rpartition("/")[0] == d.name}
-        _remove_stale(folder / d.name, frames)
-    return paths
+    return write_files(folder, texts)
 
 # %% ../../nbs/01_data/14_result_files.ipynb #2f863d2e
 def _leave_out(

@@ -11,13 +11,16 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-import av
 import numpy as np
 
 from .frames import MOST_FRAMES, MOST_PIXELS, Frames, file_identity
 from ..files import DataError
+
+if TYPE_CHECKING:  # a tenth of a second that only videos need
+    import av
 
 # %% ../../nbs/01_data/03_video.ipynb #936ed89c
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"}
@@ -26,11 +29,13 @@ VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wm
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif"
 
 
-def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
+def open_video(path: Path) -> "tuple[av.container.InputContainer, av.VideoStream]":
     """Open a video: its container and first video stream.
 
     Raises `DataError` for a missing file, for what no container format recognises, and for a
     codec without decoder."""
+    import av
+
     remedy = "Copy the file again, or convert it, for example to MP4 with H.264."
     if not path.is_file():
         raise DataError(path, "no such file", "a video", "Check the path.")
@@ -68,11 +73,13 @@ class VideoIndex:
 
 
 def decoded(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[av.VideoFrame]:
+    container: "av.container.InputContainer", stream: "av.VideoStream"
+) -> "Iterator[av.VideoFrame]":
     """Decode from the current position on, then close the container.
 
     A damaged packet costs its own picture, not the rest."""
+    import av
+
     with container:  # closed with the generator: container and stream hold each other
         for packet in container.demux(stream):
             try:
@@ -208,7 +215,7 @@ class VideoFrames(Frames):
         self._pictures = decoded(container, stream)
         _OPEN.add(self)
 
-    def _advance(self, i: int) -> av.VideoFrame | None:
+    def _advance(self, i: int) -> "av.VideoFrame | None":
         "Decode up to picture i; None if the decoder passes it or ends."
         times = self.index.times
         for frame in self._pictures:
@@ -222,7 +229,7 @@ class VideoFrames(Frames):
                 return frame if place == i else None
         return None
 
-    def _find(self, i: int) -> av.VideoFrame | None:
+    def _find(self, i: int) -> "av.VideoFrame | None":
         "Picture i, from where the decoder stands, from a key picture, or from the start."
         if self._pictures is not None and 0 < i - self._place <= 64:  # cheaper than most seeks
             return self._advance(i)
