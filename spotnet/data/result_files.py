@@ -109,6 +109,8 @@ def result_names(
     format: Format, sequences: list[Sequence], name: str = "SpotNet"
 ) -> list[str]:
     "Names of the files that `write_detections` may write for these sequences."
+    if format == "yolo":
+        return [f"{s.name}/{frame}.txt" for s in sequences for frame in s.frames.names]
     nothing = [Detections(s.name, [], [], []) for s in sequences]
     return list(_texts(nothing, format, name, sequences))
 
@@ -147,8 +149,14 @@ def write_detections(
             raise DataError(d.name, "the name of a hidden file", "one that is looked for", remedy)
         _refuse_unsound(d)
     texts = _texts(detections, format, name, sequences)
-    for file in texts if format != "yolo" else ():  # thousands of small ones
-        remove_temporary(folder, file)
+    if format == "yolo":  # a frame without detections must not keep the file of an earlier call
+        names = {d.name for d in detections}
+        for file in result_names(format, [s for s in sequences if s.name in names]):
+            if file not in texts and (folder / file).exists():
+                texts[file] = ""
+    else:  # of YOLO there are thousands
+        for file in texts:
+            remove_temporary(folder, file)
     return write_files(folder, texts)
 
 # %% ../../nbs/01_data/14_result_files.ipynb #2f863d2e
