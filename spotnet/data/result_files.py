@@ -89,11 +89,7 @@ def _uadetrac_texts(detections: list[Detections], name: str) -> dict[str, str]:
 
 
 def _texts(
-    detections: list[Detections],
-    format: str,
-    name: str,
-    sequences: list[Sequence] | None,
-    folder: Path,
+    detections: list[Detections], format: str, name: str, sequences: list[Sequence] | None
 ) -> dict[str, str]:
     "Text of every result file by its name."
     if format == "uadetrac":
@@ -101,7 +97,7 @@ def _texts(
     if format == "uavdt":
         return {f"{d.name}.txt": _text(d, 0, _uavdt_row) for d in detections}
     if format == "yolo":
-        return yolo_texts(detections, _needed(sequences, _YOLO_NEEDS), folder)
+        return yolo_texts(detections, _needed(sequences, _YOLO_NEEDS))
     if format == "csv":
         return {"detections.csv": _csv_text(detections)}
     if format == "coco":
@@ -112,7 +108,9 @@ def _texts(
 def result_names(
     format: Format, sequences: list[Sequence], folder: Path, name: str = "SpotNet"
 ) -> list[str]:
-    "Names of the files that `write_detections` may write to a folder for these sequences."
+    "Names of the files that `write_detections` may write for these sequences."
+    if format == "yolo":
+        return [f"{s.name}/{frame}.txt" for s in sequences for frame in s.frames.names]
     nothing = [Detections(s.name, [], [], []) for s in sequences]
     return list(_texts(nothing, format, name, sequences, folder))
 
@@ -150,9 +148,15 @@ def write_detections(
             remedy = "Rename the sequence, or choose the format csv or coco."
             raise DataError(d.name, "the name of a hidden file", "one that is looked for", remedy)
         _refuse_unsound(d)
-    texts = _texts(detections, format, name, sequences, folder)
-    for file in texts if format != "yolo" else ():  # thousands of small ones
-        remove_temporary(folder, file)
+    texts = _texts(detections, format, name, sequences)
+    if format == "yolo":  # a frame without detections must not keep the file of an earlier call
+        names = {d.name for d in detections}
+        for file in result_names(format, [s for s in sequences if s.name in names]):
+            if file not in texts and (folder / file).exists():
+                texts[file] = ""
+    else:  # of YOLO there are thousands
+        for file in texts:
+            remove_temporary(folder, file)
     return write_files(folder, texts)
 
 # %% ../../nbs/01_data/14_result_files.ipynb #2f863d2e

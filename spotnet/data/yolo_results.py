@@ -27,21 +27,18 @@ def _sides(sequence: Sequence, frames: np.ndarray) -> np.ndarray:
     return np.tile(sides[:, ::-1], 2)
 
 
-def yolo_texts(
-    detections: list[Detections], sequences: list[Sequence], folder: Path
-) -> dict[str, str]:
+def yolo_texts(detections: list[Detections], sequences: list[Sequence]) -> dict[str, str]:
     """Text by file name. A class that is not known (-1) is written as 0.
 
-    A frame without detections has no file, but for two reasons an empty one: earlier results of
-    it lie in `folder`, or the whole sequence has none."""
+    A frame without detections has no file, but where a whole sequence has none, its first frame
+    has an empty one."""
     known = {s.name: s for s in sequences}
     texts = defaultdict(str)
     for d in detections:
         sequence = sequence_of(d, known)
         names = dict(zip(sequence.numbers.tolist(), sequence.frames.names))
-        files = [f"{d.name}/{name}.txt" for name in names.values()]
-        earlier = [file for file in files if (folder / file).exists()]
-        texts |= dict.fromkeys(earlier or ([] if len(d) else files[:1]), "")
+        if not len(d) and names:
+            texts[f"{d.name}/{sequence.frames.names[0]}.txt"] = ""
         boxes = d.boxes.astype(np.float64) / _sides(sequence, d.frames)
         centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).tolist()
         sizes = (boxes[:, 2:] - boxes[:, :2]).tolist()
