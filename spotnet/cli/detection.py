@@ -165,7 +165,7 @@ def detect(
     from spotnet.network.detector import detect_sequences
 
     sequences = _load_material(material, source, split, name, repair)
-    refuse_foreign(out / name for name in result_names(format, sequences, out))
+    refuse_foreign(out / name for name in result_names(format, sequences))
     videos = _video_paths(out, sequences) if video else {}
     by_name, paths = {}, []
     for detections in detect_sequences(

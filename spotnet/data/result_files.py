@@ -106,13 +106,13 @@ def _texts(
 
 
 def result_names(
-    format: Format, sequences: list[Sequence], folder: Path, name: str = "SpotNet"
+    format: Format, sequences: list[Sequence], name: str = "SpotNet"
 ) -> list[str]:
     "Names of the files that `write_detections` may write for these sequences."
     if format == "yolo":
         return [f"{s.name}/{frame}.txt" for s in sequences for frame in s.frames.names]
     nothing = [Detections(s.name, [], [], []) for s in sequences]
-    return list(_texts(nothing, format, name, sequences, folder))
+    return list(_texts(nothing, format, name, sequences))
 
 
 def _refuse_unsound(d: Detections) -> None:
