@@ -286,7 +286,7 @@ def readers() -> dict:
         "uadetrac xml": (XML, in_folder("xml", "MVI_1.xml", {}, sequences("uadetrac"))),
         "uadetrac text": (
             b"1,1,5,5,9,9,1\n3,2,5,5.5,9,9,1\n",
-            lambda data: _detrac_text("s", FRAMES, [write("gt.txt", data)], {}),
+            lambda data: _detrac_text("s", FRAMES, [write("gt.txt", data)], {}, False),
         ),
         "coco": (
             json.dumps(COCO).encode(),
