@@ -630,8 +630,10 @@ def test_a_video_of_somebody_else_is_not_replaced(weights, tmp_path, foreign):
     write_video(source, np.random.default_rng(0).integers(0, 255, (3, 48, 64, 3), np.uint8))
     before = source.read_bytes()
     call = ["detect", weights, source, "--out", source.parent]
+    refused(lambda: spotnet(*call, "--video"), "the video to detect in", "--out", error=DataError)
+    (source.parent / LEDGER).unlink()  # from here on somebody else's
     refused(lambda: spotnet(*call, "--video"), "street.webm", "--out")
-    assert source.read_bytes() == before and len(list(source.parent.iterdir())) == 1
+    assert source.read_bytes() == before and list(source.parent.iterdir()) == [source]
     spotnet(*call)  # without --video it writes no video
 
 

@@ -41,7 +41,8 @@ from spotnet.batch.progress import RunsView
 from spotnet.scenes.render import render_scenes
 from spotnet.scenes.config import SceneConfig
 from spotnet.data.benchmarks import _detrac_text
-from spotnet.data.frames import ArrayFrames, read_image
+from spotnet.data.frames import ArrayFrames
+from spotnet.data.images import read_image
 from spotnet.data.video import VideoFrames
 from spotnet.data.readers import load_sequences
 from spotnet.data.sequences import Objects, Sequence

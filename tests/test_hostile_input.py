@@ -29,7 +29,7 @@ from spotnet.batch.report import collect
 from spotnet.data.detections import Detections
 from spotnet.data.result_files import FORMATS, read_detections, write_detections
 from spotnet.batch.runs import execute
-from spotnet.data.frames import read_image
+from spotnet.data.images import read_image
 from spotnet.data.video import VideoFrames
 from spotnet.batch.slurm import sbatch_script
 from spotnet.data.readers import load_sequences

@@ -13,7 +13,7 @@ from material import write_clip
 from PIL import Image
 
 from spotnet.data import check_sequences, load_sequences
-from spotnet.data.frames import time_order
+from spotnet.data.time_order import time_order
 
 
 def picture(path, grey=100, size=(48, 64)):

@@ -120,7 +120,7 @@ def test_detrac_published_detections(detrac):
     assert (
         result.objects == 1254 and round(result.ap, 2) == 95.64
     )  # of 1,398 objects; by these rules, on these frames
-    with pytest.raises(DataError, match=":47120: found a box of 188x-1"):
+    with pytest.raises(DataError, match=":47120: found a box without size, 188x-1"):
         evaluate_files("uadetrac", detrac, file)
 
 

@@ -3,7 +3,8 @@ from .application import BROKEN, app, main
 from . import doctor  # noqa: F401  works where everything else is broken
 
 try:
-    from . import data, training, detection, batch, weights  # noqa: F401  each adds its verbs to `app`
+    # each adds its verbs to `app`
+    from . import data, training, detection, batch, weights  # noqa: F401
 except Exception as error:  # a broken package may raise anything; `main` says what it was
     BROKEN.append(error)
 

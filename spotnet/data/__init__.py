@@ -1,7 +1,8 @@
 """What is read and written: frames, objects, annotation, detections."""
 from ..files import DataError
 from .sequences import Objects, Sequence, box_mask
-from .frames import ArrayFrames, FolderFrames, Frames, read_image
+from .frames import ArrayFrames, FolderFrames, Frames
+from .images import read_image
 from .video import VideoFrames
 from .boxes import box_iou, boxes_from_labels, clip_boxes
 from .readers import READERS, check_sequences, load_sequences, sequence_names

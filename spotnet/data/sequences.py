@@ -199,7 +199,7 @@ class Sequence:
             else _kept(progress(labels), labels, scale, cv2.INTER_NEAREST),
         )
 
-
+# %% ../../nbs/01_data/01_sequences.ipynb #38361ac8
 def _kept(images: Iterable, frames: Frames, scale: float, interpolation: int) -> ArrayFrames:
     "The images, which are those of `frames`, scaled and in memory."
     kept = []

@@ -65,7 +65,7 @@ def _classes(sequences: list[Sequence], named: bool, found_any: bool) -> list[tu
         return names
     return [("object", 0)]
 
-
+# %% ../../nbs/06_evaluation/06_coco.ipynb #8384c34c
 def _truth_rows(s: Sequence, i: int, classes: list[tuple[str, int]]) -> list[dict]:
     "The annotations of frame i of a sequence; ignored regions are crowds."
     objects, regions = s.objects[i], s.ignored[i]
@@ -111,7 +111,7 @@ def _image_numbers(sequences: list[Sequence]) -> list[np.ndarray]:
         numbers[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(1, len(ids) + 1)
     return np.split(numbers, np.cumsum([len(s) for s in sequences])[:-1])
 
-
+# %% ../../nbs/06_evaluation/06_coco.ipynb #364f6e8a
 def coco_tables(
     sequences: list[Sequence],
     by_name: dict[str, Detections],  # detections by sequence name

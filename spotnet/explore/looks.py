@@ -108,7 +108,7 @@ class Look:
         gained, lost = self.changes
         return f"{words}. Gate {self.asked}: {len(gained)} gained, {len(lost)} lost."
 
-
+# %% ../../nbs/07_explore/04_looks.ipynb #c34232e3
 def _describe_errors(errors: Errors) -> str:
     counts = errors.detections.kind.value_counts()
     hits, false = counts["hit"], counts.sum() - counts["hit"]

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from ..data.detections import Detections
-from ..data.frames import read_image
+from ..data.images import read_image
 from ..data.sequences import Sequence
 from ..evaluation.error_analysis import Errors
 from ..evaluation.judging import Protocol

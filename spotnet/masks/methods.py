@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from ..data.frames import read_image
+from ..data.images import read_image
 from ..data.sequences import Objects, Sequence, box_mask
 from ..files import DataError
 from .fixed_camera import FixedCamera

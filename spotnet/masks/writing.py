@@ -221,11 +221,9 @@ def write_masks(
     anything is done, for a folder with pictures that are not ours."""
     parse_method(method, options)
     out = Path(out).resolve()
-    named = refuse_twins(((s.name, s) for s in sequences), "sequence")
-    jobs = [
-        MaskJob(sequence, out / name, method, within_boxes, options)
-        for name, sequence in named.items()
-    ]
+    sequences = list(sequences)
+    refuse_twins(((s.name, f"sequences[{i}]") for i, s in enumerate(sequences)), "sequence")
+    jobs = [MaskJob(s, out / s.name, method, within_boxes, options) for s in sequences]
     for job in jobs:
         _state(job)  # refuses
     total = sum(len(job.sequence) for job in jobs)

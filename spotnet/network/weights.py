@@ -102,7 +102,7 @@ def input_from_header(header: dict[str, str], path: Path | str) -> InputSpec | N
                               f"({error}). Take another copy of the file, update this library, "
                               "or write the file again.") from error
 
-
+# %% ../../nbs/04_network/02_weights.ipynb #2af42df0
 def _is_ours(path: Path | str) -> bool:
     "Whether a path is that of a checkpoint of this library, not of a reference `.pth` file."
     return Path(path).is_dir() or Path(path).suffix in ("", ".safetensors")
@@ -142,7 +142,7 @@ def _read_file(path: Path | str, weights: bool = True) -> tuple[Path, dict[str, 
                               "Expected one that save_checkpoint wrote.")
     return path, header, state
 
-
+# %% ../../nbs/04_network/02_weights.ipynb #0790d496
 def read_checkpoint(path: Path | str) -> tuple[ModelConfig, dict, dict]:
     "Configuration, state dict and facts of a checkpoint file or a folder with `model.safetensors`."
     path, header, state = _read_file(path)

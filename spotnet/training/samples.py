@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..data.boxes import paint_boxes
-from ..data.frames import read_image
+from ..data.images import read_image
 from ..data.mask_files import refuse_values
 from ..data.sequences import Objects, Sequence
 from ..files import DataError
