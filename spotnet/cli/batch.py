@@ -127,7 +127,7 @@ def run(
     Ends with tables, plots and report.html."""
     from spotnet.batch.grids import Grid
     from spotnet.batch.slurm import sbatch_script
-    from spotnet.batch.runner import run_grid
+    from spotnet.batch.runner import chosen_runs, run_grid
     from spotnet.batch.runs import status as state_of
 
     changes = read_assignments(set_, settled=False)
@@ -143,7 +143,8 @@ def run(
         for option, value in (("--timeout", timeout), ("--retries", retries),
                               ("--gpus-per-run", gpus_per_run)):
             again += [] if value is None else [option, str(value)]
-        typer.echo(sbatch_script(checked, out, arguments=again))
+        asked = replace(checked, runs=chosen_runs(checked, out, only))
+        typer.echo(sbatch_script(asked, out, arguments=again))
         return
     _stop_in_order()
     try:
