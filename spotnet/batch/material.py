@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['select_sequences', 'label_method', 'used_methods', 'label_as_in_training', 'RunFrames', 'run_frames', 'score_run',
-           'trained_detectors', 'find_masks']
+           'score_beside', 'trained_detectors', 'find_masks']
 
-# %% ../../nbs/08_batch/11_material.ipynb #a9f5b3ba
+# %% ../../nbs/08_batch/11_material.ipynb #114d347a
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -16,13 +16,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .tables import METRICS, runs_table
+from .tables import BESIDE, METRICS, runs_table
 from ..data.detections import Detections
 from ..data.merged import ignore_merged
 from ..data.readers import load_sequences
+from ..data.result_files import read_detections
 from ..data.sequences import Sequence
 from ..evaluation.scores import Result, evaluate
-from ..files import read_json, write_table
+from ..files import DataError, check_name, read_json, write_json, write_table
 from ..masks.methods import foreground_masks
 from ..masks.writing import MANIFEST
 from ..scenes.render import default_scenes, render_scene
@@ -227,6 +228,56 @@ def score_run(frames: RunFrames, found: list[Detections], protocol: str,
         "scored_frames": sum(map(len, frames.scored)),
         "remark": remark,
     }
+
+# %% ../../nbs/08_batch/11_material.ipynb #e05dc567
+def _parameters_of_training(experiment: Path) -> dict:
+    "The parameters of the first run of an experiment that names its test frames."
+    for path in sorted(experiment.glob("*/params.json")):
+        given = read_json(path, {}, "parameters of a run", dict).get("given", {})
+        if {"data", "root", "test_names", "test_frames"} <= set(given):
+            return given
+    raise DataError(experiment, "no run with test frames", "an experiment of `spotnet run` that "
+                    "trains and tests", "Check the path, or run the experiment first.")
+
+
+def score_beside(
+    experiment: Path | str,
+    name: str,  # of the detector, in the report
+    results: Path | str,  # folder or file of its detections
+    format: str = "csv",  # one of FORMATS
+) -> Path:
+    """Score result files on the test frames of an experiment; return the folder with the figures.
+
+    Detections count as one class. Raises DataError where no run of the experiment names its test
+    frames, where `results` has none of its sequences, and what `read_detections` raises."""
+    experiment = Path(experiment)
+    given = _parameters_of_training(experiment)
+    names = [given[key] for key in ("test_names", "test_frames")]
+    split = None if names[0] else "test"
+    videos = select_sequences(given["data"], given["root"], names[0] or None, names[1], split=split)
+    scored = [s[::given.get("test_step", 1)] for s in videos]
+    read = {d.name: replace(d, labels=None) for d in read_detections(results, format, scored)}
+    found = []
+    for s in scored:
+        if s.name not in read:
+            raise DataError(results, f"no detections of {s.name}", "those of every test sequence",
+                            f"It has {', '.join(sorted(read)) or 'none'}.")
+        found.append(read[s.name][np.isin(read[s.name].frames, s.numbers)])
+    separate, merged = None, 0
+    if any(s.attributes.get("boxes") == "derived" for s in scored):
+        separate, merged = _separate(given["data"], given["root"], scored)
+    folder = experiment / f"{BESIDE}{check_name(name)}"
+    folder.mkdir(exist_ok=True)
+    frames = RunFrames([], scored, [], videos, separate, merged)
+    _, figures = score_run(frames, found, given.get("protocol", "uadetrac"), folder)
+    kept = {"data": given["data"], "root": given["root"], "results": str(results)}
+    facts = {"stage": "beside", "notebook": "", "parameters": kept, "given": kept}
+    write_json(folder / "params.json", facts)
+    figures.pop("train_count")  # of which nothing is known
+    about = {"variant": f"{name} (its result files)", "data": given["data"], "size": name}
+    write_json(folder / "metrics.json", {**about, **figures})
+    write_json(folder / "status.json", {"state": "done", "stage": "beside", "attempt": 1})
+    return folder
 
 # %% ../../nbs/08_batch/11_material.ipynb #6cbc70e8
 def trained_detectors(experiment: Path | str) -> dict[str, Path]:

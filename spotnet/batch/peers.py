@@ -160,7 +160,7 @@ def peer_environment(folder: Path | str) -> Path:
     done.touch()
     return folder
 
-# %% ../../nbs/08_batch/10_peers.ipynb #e84f9431
+# %% ../../nbs/08_batch/10_peers.ipynb #7df74c0e
 @dataclass(frozen=True)
 class Peer:
     "A peer that was trained here, and what that cost."
@@ -184,6 +184,7 @@ def _yolo(
     text = _called(
         [environment / "bin" / "yolo", "detect", task, *words], environment,
         YOLO_CONFIG_DIR=str(environment), YOLO_OFFLINE="true", OMP_NUM_THREADS=str(threads),
+        MPLBACKEND="agg", PYTHONPATH="",  # not those of the notebook that calls
     )
     return text, spent() - before, time.perf_counter() - began
 

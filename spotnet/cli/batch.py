@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GridFile', 'ExperimentFolder', 'Timeout', 'Retries', 'Parameters', 'Only', 'DryRun', 'PrintSbatch', 'Collect',
-           'Experiment', 'Baseline', 'Watch', 'run', 'collect', 'status']
+           'Experiment', 'Baseline', 'Watch', 'Beside', 'BesideFormat', 'run', 'collect', 'status']
 
 # %% ../../nbs/09_plumbing/11_cli_batch.ipynb #4d7f084b
 import signal
@@ -171,11 +171,35 @@ Watch = Annotated[
 ]
 
 
-@app.command(epilog="Example: spotnet collect outputs/highway")
-def collect(folder: Experiment, baseline: Baseline = None) -> None:
+Beside = Annotated[
+    list[str] | None,
+    typer.Option(help="name=FOLDER: also score these result files; repeat for several."),
+]
+BesideFormat = Annotated[
+    str, typer.Option("--format", help="Of --beside: csv, uadetrac, uavdt, coco or yolo.")
+]
+
+
+@app.command(
+    epilog="Examples: spotnet collect outputs/highway; "
+    "spotnet collect outputs/highway --beside yolo26=results/ --format yolo"
+)
+def collect(
+    folder: Experiment,
+    baseline: Baseline = None,
+    beside: Beside = None,
+    format: BesideFormat = "csv",
+) -> None:
     "Rebuild tables, plots and report.html from the run folders."
     from spotnet.batch.report import collect as rebuild
 
+    for text in beside or ():
+        name, equals, results = text.partition("=")
+        if not (name and equals and results):
+            raise ValueError(f"--beside {text}: expected name=FOLDER, such as yolo26=results/")
+        from spotnet.batch.material import score_beside
+
+        score_beside(folder, name, Path(results), format)
     runs = rebuild(folder, baseline)
     made = [folder / name for name in ("tables", "plots", "report.html")]
     typer.echo(f"{len(runs)} runs: {', '.join(map(str, made))}")
