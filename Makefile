@@ -1,6 +1,7 @@
 # make run            the whole way on rendered scenes: masks, three networks, comparison, report
 # make run DATA=cdnet ROOT=data/highway    the same on real video of a fixed camera
 # make run DATA=uavdt ROOT=data/uavdt      the same on real drone video
+# make peers          YOLO11n, trained from scratch on the same frames, as a row of the same report
 # make test           chapters export to what is committed, their cells pass, tests pass, code is clean
 # make faults         fifty kills of real commands at random moments: what each leaves, and that the next call mends it
 # make bench          speed of masks, samples, decoding, the network and evaluation, as ratios measured in one run
@@ -17,7 +18,7 @@ BIN := .venv/bin
 # `python3` is the kernel of .venv, whatever a site or an older installation offers under that name
 OWN_KERNEL := JUPYTER_PATH= JUPYTER_PREFER_ENV_PATH=1
 
-.PHONY: run test lint faults bench lab docs pictures clean
+.PHONY: run peers test lint faults bench lab docs pictures clean
 
 # torch first and pinned: an unpinned torch brings gigabytes of GPU packages where a CPU build is meant
 .venv/ready: settings.ini constraints.txt setup.py pyproject.toml
@@ -30,6 +31,10 @@ OWN_KERNEL := JUPYTER_PATH= JUPYTER_PREFER_ENV_PATH=1
 run: .venv/ready
 	$(if $(filter scenes,$(DATA)),$(BIN)/spotnet scenes $(ROOT) --workers 2)
 	$(BIN)/spotnet run nbs/experiments/$(DATA).yaml --out $(OUT) --set root=$(ROOT) --workers $(WORKERS)
+	@echo "Open $(OUT)/report.html in a browser."
+
+peers: .venv/ready
+	$(BIN)/spotnet run nbs/experiments/$(DATA).yaml --out $(OUT) --set root=$(ROOT) --only peers
 	@echo "Open $(OUT)/report.html in a browser."
 
 lint: .venv/ready

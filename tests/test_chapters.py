@@ -34,6 +34,8 @@ def test_export_leaves_no_difference(tmp_path):
 
 @pytest.mark.parametrize("path", EXPERIMENTS + CHAPTERS, ids=lambda p: p.stem)
 def test_every_cell_passes(path):
+    if path.stem == "peers" and not (ROOT / ".cache" / "peers" / "complete").exists():
+        pytest.skip("no environment of the peers, which takes a gigabyte: make peers")
     environment = {**os.environ, "TQDM_DISABLE": "1"}
     run = subprocess.run(
         [BIN / "nbdev-test", path, "--n-workers", "0"],

@@ -16,7 +16,7 @@ import pytest
 
 from spotnet.batch import Grid, GridError, sbatch_script
 from spotnet.batch.notebooks import _example_notebook
-from spotnet.batch.runner import (
+from spotnet.batch.material import (
     find_masks,
     label_as_in_training,
     select_sequences,

@@ -48,6 +48,7 @@ class Run:
     id: str  # short hash of notebook, parameters and what it needs
     resources: Resources = Resources()
     varies: tuple[str, ...] = ()  # the parameters in which it differs from others of its stage
+    optional: bool = False  # runs only where it is asked for by name
 
     @property
     def name(self) -> str:
@@ -105,7 +106,7 @@ def _check_parameters(where: str, notebook: Path, values: dict, declared: dict) 
 
 # %% ../../nbs/08_batch/02_grids.ipynb #672a5a1b
 _STAGE_KEYS = ("name", "notebook", "parameters", "axes", "cases", "seeds", "excludes", "needs",
-               "resources")
+               "resources", "optional")
 _KINDS = {dict: ("a mapping", "mappings"), list: ("a list", "lists")}
 
 
@@ -152,6 +153,7 @@ class _Stage:
     cases: list  # of dictionaries of parameters
     seeds: list
     excludes: list  # of dictionaries of parameters
+    optional: bool
 
     def changed(self, changes: dict) -> "_Stage":
         "The stage with parameters replaced, those that its notebook declares."
@@ -193,6 +195,10 @@ def _read_stage(path: Path, stage: dict, earlier: Iterable[str]) -> _Stage:
         known = ", ".join(earlier) or "there is none"
         raise GridError(f"{where} needs {', '.join(missing)}; expected an earlier stage: {known}")
 
+    optional = stage.get("optional", False)
+    if not isinstance(optional, bool):
+        raise GridError(f"{where}: optional is {optional!r}; expected true or false")
+
     def settled(values: dict) -> dict:
         return _settled(where, values, declared)
 
@@ -210,6 +216,7 @@ def _read_stage(path: Path, stage: dict, earlier: Iterable[str]) -> _Stage:
         cases=[settled(case) for case in _expect(where, stage, "cases", list, of=dict) or [{}]],
         seeds=[settled({"seed": seed})["seed"] for seed in _expect(where, stage, "seeds", list)],
         excludes=[settled(entry) for entry in _expect(where, stage, "excludes", list, of=dict)],
+        optional=optional,
     )
 
 # %% ../../nbs/08_batch/02_grids.ipynb #c406c1b7
@@ -250,6 +257,9 @@ def _stage_runs(stage: _Stage, earlier: dict[str, list[Run]]) -> list[Run]:
               for value in values]
     for values in (stage.fixed, *stage.excludes, *stage.cases, *single):
         _check_parameters(stage.where, stage.notebook, values, stage.declared)
+    if not stage.optional and (odd := [n for n in stage.needs if earlier[n][0].optional]):
+        raise GridError(f"{stage.where} needs the optional stage {odd[0]}; "
+                        "expected optional: true here, too")
     needs = tuple(r.id for need in stage.needs for r in earlier[need])
     depends = {need: earlier[need][0].id for need in stage.needs if len(earlier[need]) == 1}
     runs = []
@@ -258,7 +268,8 @@ def _stage_runs(stage: _Stage, earlier: dict[str, list[Run]]) -> list[Run]:
         identity = [stage.notebook.name, parameters, depends or sorted(needs)]
         content = json.dumps(identity, sort_keys=True)
         short = hashlib.sha256(content.encode()).hexdigest()[:10]
-        runs.append(Run(stage.name, stage.notebook, parameters, needs, short, stage.resources))
+        runs.append(Run(stage.name, stage.notebook, parameters, needs, short, stage.resources,
+                        optional=stage.optional))
     varies = _varying([r.parameters for r in runs])
     return [replace(r, varies=varies) for r in runs]
 
@@ -355,6 +366,8 @@ def _stage_lines(stage: str, members: list[Run]) -> list[str]:
     wishes = [f"{amount:g} {unit}" for unit, amount in amounts.items() if amount is not None]
     count = "1 run" if len(members) == 1 else f"{len(members)} runs"
     lines = [f"{stage}: {first.notebook.name}, {count}, each {', '.join(wishes)}"]
+    if first.optional:
+        lines[0] += f"; optional: --only {stage}"
     shared = {k: v for k, v in first.parameters.items() if k not in first.varies}
     lines += [f"    {k}: {_short(v)}" for k, v in shared.items()]
     table = Grid("", members).table().drop(columns="stage")

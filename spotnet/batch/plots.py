@@ -134,10 +134,12 @@ def plot_speed(runs: pd.DataFrame, metric: str = "AP50") -> Figure | None:
     The area of a point goes with the number of weights. None where no run measured its speed."""
     if not {"detect_images_per_second", "weights", metric} <= set(runs):
         return None
-    if runs.detect_images_per_second.isna().all():
+    styles = _styles(runs)
+    # of result files of other detectors neither is known
+    runs = runs.dropna(subset=["detect_images_per_second", "weights"])
+    if runs.empty:
         return None
     figure, ax = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
-    styles = _styles(runs)
     largest = runs.weights.max()
     for name, group in runs.groupby("setting", sort=False):
         ax.scatter(group.detect_images_per_second, group[metric],

@@ -18,7 +18,8 @@ import pandas as pd
 
 from .runs import last_error
 from spotnet.batch.tables import (
-    METRICS, beside_published_rows, by_condition, compare, own_metrics, runs_table, usual_baseline,
+    METRICS, beside_published_rows, by_condition, compare, costs, own_metrics, runs_table,
+    usual_baseline,
 )
 from spotnet.files import (
     read_table, refuse_foreign, remove_temporary, write_atomic, write_figure, write_files,
@@ -164,6 +165,16 @@ def _comparison_parts(folder: Path, runs: pd.DataFrame, metrics: list[str],
     parts = ['<h2 id="comparison">Comparison</h2>']
     parts += [f'<p class="note">{html.escape(note)}</p>' for note in notes]
     parts.append(_table_html(shown))
+    separate = [f"{m} separate" for m in metrics if f"{m} separate" in runs]
+    if separate:
+        table = compare(runs, separate, baseline=baseline)
+        _save_table(table, folder / "tables", "separate", with_spread(table))
+        parts.append("<h3>The same with boxes of several vehicles ignored</h3>")
+        parts.append(_table_html(with_spread(table)))
+    cost = costs(runs)
+    if len(cost):
+        _save_table(cost, folder / "tables", "costs")
+        parts.append(f"<h3>Cost</h3>{_table_html(cost)}")
     conditions = by_condition(folder, runs)
     if len(conditions):
         _save_table(conditions, folder / "tables", "conditions")
@@ -222,7 +233,8 @@ def _failure_parts(folder: Path, runs: pd.DataFrame) -> Iterator[str]:
 def refuse_foreign_report(folder: Path | str) -> None:
     "Raise DataError where a table, plot or report of an experiment would replace somebody's file."
     folder = Path(folder)
-    tables = [f"tables/{name}.{ending}" for name in ("runs", "comparison", "conditions")
+    tables = [f"tables/{name}.{ending}"
+              for name in ("runs", "comparison", "separate", "costs", "conditions")
               for ending in ("csv", "md", "tex")]
     plots = [f"plots/{name}.png" for name in ("comparison", "curves", "learning", "speed")]
     refuse_foreign(folder / name for name in ("report.html", *tables, *plots))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'SOURCES', 'Json', 'Out', 'Source', 'Root', 'Split', 'Repair', 'Names', 'FrameRange', 'Workers', 'Gpus', 'Ray',
-           'BROKEN', 'read_assignments', 'cut_frames', 'main']
+           'read_assignments', 'cut_frames', 'main']
 
 # %% ../../nbs/09_plumbing/06_cli_application.ipynb #4b681a53
 import subprocess
@@ -115,15 +115,10 @@ def _print_warning(message: Warning | str, *_: Any) -> None:
     print(f"spotnet: {message}", file=sys.stderr)
 
 
-BROKEN: list[Exception] = []  # the error with which the import of the verbs ended, if it did
-
-
 def main() -> None:
     "Entry point: errors of the library become one line and exit code 2, warnings one line."
     warnings.showwarning = _print_warning
     try:
-        if BROKEN and sys.argv[1:2] != ["doctor"]:
-            raise BROKEN[0]
         app()
     except Exception as error:
         expected = (ValueError, ArithmeticError, OSError, ImportError, subprocess.SubprocessError)

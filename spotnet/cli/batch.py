@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GridFile', 'ExperimentFolder', 'Timeout', 'Retries', 'Parameters', 'Only', 'DryRun', 'PrintSbatch', 'Collect',
-           'Experiment', 'Baseline', 'Watch', 'run', 'collect', 'status']
+           'Experiment', 'Baseline', 'Watch', 'Beside', 'BesideFormat', 'run', 'collect', 'status']
 
 # %% ../../nbs/09_plumbing/11_cli_batch.ipynb #4d7f084b
 import signal
@@ -127,7 +127,7 @@ def run(
     Ends with tables, plots and report.html."""
     from spotnet.batch.grids import Grid
     from spotnet.batch.slurm import sbatch_script
-    from spotnet.batch.runner import run_grid
+    from spotnet.batch.runner import chosen_runs, run_grid
     from spotnet.batch.runs import status as state_of
 
     changes = read_assignments(set_, settled=False)
@@ -143,7 +143,8 @@ def run(
         for option, value in (("--timeout", timeout), ("--retries", retries),
                               ("--gpus-per-run", gpus_per_run)):
             again += [] if value is None else [option, str(value)]
-        typer.echo(sbatch_script(checked, out, arguments=again))
+        asked = replace(checked, runs=chosen_runs(checked, out, only))
+        typer.echo(sbatch_script(asked, out, arguments=again))
         return
     _stop_in_order()
     try:
@@ -170,11 +171,35 @@ Watch = Annotated[
 ]
 
 
-@app.command(epilog="Example: spotnet collect outputs/highway")
-def collect(folder: Experiment, baseline: Baseline = None) -> None:
+Beside = Annotated[
+    list[str] | None,
+    typer.Option(help="name=FOLDER: also score these result files; repeat for several."),
+]
+BesideFormat = Annotated[
+    str, typer.Option("--format", help="Of --beside: csv, uadetrac, uavdt, coco or yolo.")
+]
+
+
+@app.command(
+    epilog="Examples: spotnet collect outputs/highway; "
+    "spotnet collect outputs/highway --beside yolo26=results/ --format yolo"
+)
+def collect(
+    folder: Experiment,
+    baseline: Baseline = None,
+    beside: Beside = None,
+    format: BesideFormat = "csv",
+) -> None:
     "Rebuild tables, plots and report.html from the run folders."
     from spotnet.batch.report import collect as rebuild
 
+    for text in beside or ():
+        name, equals, results = text.partition("=")
+        if not (name and equals and results):
+            raise ValueError(f"--beside {text}: expected name=FOLDER, such as yolo26=results/")
+        from spotnet.batch.material import score_beside
+
+        score_beside(folder, name, Path(results), format)
     runs = rebuild(folder, baseline)
     made = [folder / name for name in ("tables", "plots", "report.html")]
     typer.echo(f"{len(runs)} runs: {', '.join(map(str, made))}")

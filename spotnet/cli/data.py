@@ -17,7 +17,6 @@ from spotnet.cli.application import (
     FrameRange, Json, Names, Out, Ray, Repair, Root, Source, Split, Workers, app, cut_frames,
     read_assignments,
 )
-from ..data.readers import load_sequences
 
 # %% ../../nbs/09_plumbing/08_cli_data.ipynb #8c31f613
 @app.command(epilog="Example: spotnet scenes data/scenes --frames 120")
@@ -67,6 +66,8 @@ def masks(
     from spotnet.masks.methods import foreground_masks
     from spotnet.masks.writing import write_masks
     from spotnet.masks.quality import mask_quality
+
+    from spotnet.data.readers import load_sequences
 
     sequences = cut_frames(load_sequences(source, root, split, name, repair), frames)
     if within_boxes and not any(len(s.annotated) for s in sequences):

@@ -9,24 +9,20 @@ __all__ = ['Checkpoint', 'Material', 'MaterialSource', 'WrittenFormat', 'Score',
 
 # %% ../../nbs/09_plumbing/10_cli_detection.ipynb #693c1852
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from .application import Gpus, Json, Names, Out, Ray, Repair, Split, Workers, app
-from ..data.detections import Detections
-from ..data.finding import folder_name, walk
-from ..data.frames import IMAGES
-from ..data.result_files import result_names, write_detections
-from ..data.video import VIDEOS
-from ..data.readers import load_sequences
-from ..data.sequences import Sequence
-from ..files import DataError, refuse_foreign, write_figure, write_table
 
-if TYPE_CHECKING:  # the evaluation part brings matplotlib, which the help does not need
+if TYPE_CHECKING:  # verbs import what they need when called; the help needs none of it
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    from spotnet.data.detections import Detections
+    from spotnet.data.sequences import Sequence
     from spotnet.evaluation.scores import Result
 
 # %% ../../nbs/09_plumbing/10_cli_detection.ipynb #7ae995d8
@@ -34,6 +30,10 @@ def _kind_of(material: Path) -> str:
     """Whether a file or folder holds `video` or `images`; what we wrote there does not count.
 
     ValueError for a folder that holds both."""
+    from spotnet.data.finding import walk
+    from spotnet.data.frames import IMAGES
+    from spotnet.data.video import VIDEOS
+
     found = {}
     for _, paths in walk(material):
         for path in paths:
@@ -54,8 +54,11 @@ def _load_material(
     split: str | None,
     names: list[str] | None,
     repair: bool = False,
-) -> list[Sequence]:
+) -> "list[Sequence]":
     "The sequences that have frames; ValueError if there are none."
+    from spotnet.data.finding import folder_name
+    from spotnet.data.readers import load_sequences
+
     loaded = load_sequences(source or _kind_of(material), material, split, names, repair)
     sequences = [s for s in loaded if s.frames.available]
     if not sequences:
@@ -70,10 +73,12 @@ def _load_material(
     return sequences
 
 
-def _video_paths(out: Path, sequences: list[Sequence], material: Path) -> dict[str, Path]:
+def _video_paths(out: Path, sequences: list["Sequence"], material: Path) -> dict[str, Path]:
     """Where the video of each sequence goes.
 
     DataError where somebody else's video lies there, or the one to detect in."""
+    from spotnet.files import DataError, refuse_foreign
+
     paths = {s.name: out / f"{s.name}.webm" for s in sequences}
     refuse_foreign(paths.values())
     if material.resolve() in [path.resolve() for path in paths.values()]:
@@ -96,7 +101,9 @@ def _input_size(text: str | None) -> tuple[int, int] | None | str:
     return height, width
 
 
-def _frames_with_boxes(sequence: Sequence, detections: Detections) -> Iterator[np.ndarray]:
+def _frames_with_boxes(
+    sequence: "Sequence", detections: "Detections"
+) -> "Iterator[np.ndarray]":
     "RGB frames (H, W, 3) of a sequence with boxes and scores drawn in."
     from tqdm import tqdm
 
@@ -166,7 +173,9 @@ def detect(
     video: WithVideo = False,
 ) -> None:
     "Find vehicles in a video or in pictures."
+    from spotnet.data.result_files import result_names, write_detections
     from spotnet.explore.pictures import playing_rate, write_video
+    from spotnet.files import refuse_foreign
     from spotnet.network.detector import detect_sequences
 
     sequences = _load_material(material, source, split, name, repair)
@@ -217,13 +226,14 @@ def _write_audit(
     path: Path,
     protocol: str,
     iou: float | None,
-    sequences: list[Sequence],
-    by_name: dict[str, Detections],
+    sequences: list["Sequence"],
+    by_name: dict[str, "Detections"],
 ) -> None:
     "Write the verdict on every detection as CSV."
     import pandas as pd
 
     from spotnet.evaluation.judging import audit
+    from spotnet.files import write_table
 
     tables = [audit(protocol, s, by_name[s.name], iou) for s in sequences]
     write_table(path, pd.concat(tables), own=True)
@@ -233,12 +243,13 @@ def _write_errors(
     folder: Path,
     protocol: str,
     iou: float | None,
-    sequences: list[Sequence],
-    by_name: dict[str, Detections],
+    sequences: list["Sequence"],
+    by_name: dict[str, "Detections"],
 ) -> None:
     "Write the errors as tables and pictures."
     from spotnet.evaluation.error_analysis import find_errors
     from spotnet.evaluation.error_figures import plot_errors, plot_worst_frames
+    from spotnet.files import write_figure, write_table
 
     errors = find_errors(protocol, sequences, by_name, iou)
     tables = {"errors": errors.summary(), "worst_frames": errors.worst_frames(100)}
@@ -295,6 +306,7 @@ Strict = Annotated[
 # %% ../../nbs/09_plumbing/10_cli_detection.ipynb #98cf4b1d
 def _evaluate_masks(truth: Path, masks: Path, source: str | None, as_json: bool) -> None:
     "Print the scores of masks by CDnet's rules."
+    from spotnet.data.readers import load_sequences
     from spotnet.evaluation.cdnet import evaluate_masks
 
     table = evaluate_masks(load_sequences(source or "cdnet", truth), masks)
@@ -331,6 +343,7 @@ def evaluate(
     The sequences scored are those with a result file."""
     from spotnet.evaluation.comparison import beside_published, compare_results
     from spotnet.evaluation.scores import evaluate_files, load_files
+    from spotnet.files import refuse_foreign
 
     if protocol == "cdnet":
         _evaluate_masks(truth, detections, source, as_json)

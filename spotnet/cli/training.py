@@ -17,11 +17,9 @@ import typer
 from spotnet.cli.application import (
     FrameRange, Names, Out, Repair, Root, Source, Split, app, cut_frames, read_assignments,
 )
-from ..data.readers import load_sequences
-from ..data.sequences import Sequence
-from ..files import read_yaml, refuse_foreign, write_figure, write_json
 
-if TYPE_CHECKING:  # the training part brings torch, which the help does not need
+if TYPE_CHECKING:  # verbs import what they need when called; the help needs none of it
+    from spotnet.data.sequences import Sequence
     from spotnet.training.recipes import TrainConfig
     from spotnet.training.samples import Samples
 
@@ -54,6 +52,7 @@ def _settings(
     assignments: list[str] | None,  # of `--set`
 ) -> "TrainConfig":
     "Settings from a recipe, a file, options and assignments; the later ones win."
+    from spotnet.files import read_yaml
     from spotnet.training.recipes import TrainConfig
 
     in_file = (read_yaml(config) or {}) if config else {}
@@ -78,12 +77,12 @@ ValidationNames = Annotated[
 
 
 def _train_and_test(
-    sequences: list[Sequence],
+    sequences: list["Sequence"],
     frames: str | None,  # to train on
     validation: str | None,  # frames to validate on
     step: int,
     held_out: list[str] | None,  # names of sequences to validate on
-) -> tuple[list[Sequence], list[Sequence] | None]:
+) -> "tuple[list[Sequence], list[Sequence] | None]":
     """Sequences to train on, and those to validate on; None for no validation.
 
     Says which frames were taken out of training. ValueError where frames to train on were named
@@ -151,8 +150,10 @@ Eight GPUs: accelerate launch --num_processes 8 -m spotnet train uadetrac data/u
  --masks outputs/masks --init start.safetensors --out outputs/run --processes 8 --resume"""
 
 
-def _check(samples: "Samples", test: list[Sequence] | None, out: Path) -> bool:
+def _check(samples: "Samples", test: "list[Sequence] | None", out: Path) -> bool:
     "Look at the data, write what was found, and say whether it speaks against training."
+    from spotnet.files import refuse_foreign, write_figure, write_json
+
     refuse_foreign([out / "check.png", out / "check.json"])
     from spotnet.training.check import check_data
 
@@ -201,6 +202,8 @@ def train(
         "learning_rate": learning_rate, "seed": seed, "workers": workers,
     }
     settings = _settings(config, given, set_)
+    from spotnet.data.readers import load_sequences
+
     everything = load_sequences(source, root, split, name, repair)
     sequences, test = _train_and_test(everything, frames, validation, step, validation_name)
     if check:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .application import Json, app
-from ..files import refuse_foreign, replacing
 
-if TYPE_CHECKING:  # the network part brings torch, which the help does not need
+if TYPE_CHECKING:  # verbs import what they need when called; the help needs none of it
     from spotnet.network.model import ModelConfig
 
 # %% ../../nbs/09_plumbing/12_cli_weights.ipynb #1a82c538
@@ -61,6 +60,7 @@ def convert(
     What the file lacks starts at random and is named."""
     import torch
 
+    from spotnet.files import refuse_foreign, replacing
     from spotnet.network.model import SpotNet
     from spotnet.network.weights import read_input, read_weights, save_checkpoint, transfer
 

@@ -8,11 +8,12 @@ from .boxes import box_iou, boxes_from_labels, clip_boxes
 from .readers import READERS, check_sequences, load_sequences, sequence_names
 from .detections import Detections
 from .result_files import FORMATS, read_detections, write_detections
+from .merged import find_merged, ignore_merged
 from .published import published_table
 
 __all__ = [
     "ArrayFrames", "DataError", "Detections", "FORMATS", "FolderFrames", "Frames", "Objects",
     "READERS", "Sequence", "VideoFrames", "box_iou", "box_mask", "boxes_from_labels",
-    "check_sequences", "clip_boxes", "load_sequences", "published_table", "read_detections",
-    "read_image", "sequence_names", "write_detections",
+    "check_sequences", "clip_boxes", "find_merged", "ignore_merged", "load_sequences",
+    "published_table", "read_detections", "read_image", "sequence_names", "write_detections",
 ]

@@ -111,17 +111,19 @@ def _yolo_rows(file: Path, repairs: Repairs) -> np.ndarray:
 def read_yolo(root: Path, sequence: Sequence, alone: bool, repair: bool) -> Detections | None:
     """From <root>/<sequence>/, its labels/ folder, or, for a single sequence, `root` itself.
 
-    None where no file is."""
+    None where no file is. Raises `DataError` where a frame has two files."""
     places = [root / sequence.name, root / sequence.name / "labels"]
     if alone:
         places += [root, root / "labels"]
     repairs = Repairs(root, repair)
     frames, parts = [], []
     for number, name in zip(sequence.numbers.tolist(), sequence.frames.names):
-        files = [place / f"{name}.txt" for place in places]
-        file = next((f for f in files if f.is_file()), None)
-        if file is not None:
-            parts.append(_yolo_rows(file, repairs))
+        files = [f for place in places if (f := place / f"{name}.txt").is_file()]
+        if len(files) > 1:
+            found = f"a second file of frame {name}, beside {files[0]}"
+            raise DataError(files[1], found, "one file per frame", "Move one of them away.")
+        if files:
+            parts.append(_yolo_rows(files[0], repairs))
             frames.append(np.full(len(parts[-1]), number))
     if not frames:
         return None

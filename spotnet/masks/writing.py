@@ -209,7 +209,7 @@ def write_masks(
     out: Path | str,  # folder; each sequence gets a folder of its own in it
     method: str = "median",  # as in `foreground_masks`
     within_boxes: bool = True,  # set everything outside the annotated boxes to 0
-    workers: int = 1,  # sequences at a time
+    workers: int = 1,  # sequences at a time on this machine
     ray: str | None = None,  # on a cluster instead: "auto" or an address
     **options: Any,  # of the method and its refinements
 ) -> Path:

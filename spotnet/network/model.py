@@ -24,7 +24,8 @@ STRIDE = 4  # input pixels per output cell, in both directions
 HEADS = {"heatmap": None, "size": 2, "offset": 2}  # channels; None: one per class
 # upper limits, so that a malicious checkpoint cannot ask for terabytes
 _MOST = {"depth": 8, "dims": 4096, "modules": 64, "stacks": 16, "stem_dim": 4096,
-         "feature_dim": 4096, "segmentation_dim": 4096, "classes": 4096}
+         "feature_dim": 4096, "segmentation_dim": 4096, "classes": 4096, "head_dim": 4096,
+         "stem_kernel": 15, "head_kernel": 15}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,12 @@ class ModelConfig:
     stacks: int = 2  # hourglasses in a row, each with its own heads
     stem_dim: int = 128  # after the 7x7 convolution
     feature_dim: int = 256  # of the features that the heads read
+    stem_kernel: int = 7  # side of the first convolution
+    head_dim: int | None = None  # inside the detection heads; None: dims[0]
+    head_kernel: int = 3  # side of the detection heads' first convolution
+    heatmap_bias: float = -2.19  # logit of the heatmap before training: 0.1, as RetinaNet
     segmentation_dim: int | None = None  # inside the foreground head; None: dims[0]
+    segmentation_stride: Literal[2, 4] = 2  # input pixels per cell before resizing
     classes: int = 1  # one heatmap each
     segmentation: bool = True  # learn a foreground map
     # what of the foreground map multiplies the features
@@ -174,15 +180,21 @@ class Prediction(NamedTuple):
 
 
 def _detection_heads(config: ModelConfig) -> nn.ModuleDict:
-    width, heads = config.dims[0], nn.ModuleDict()
+    width, heads = config.head_dim or config.dims[0], nn.ModuleDict()
     for name, channels in HEADS.items():
-        heads[name] = nn.Sequential(conv_block(config.feature_dim, width, norm=False),
+        heads[name] = nn.Sequential(conv_block(config.feature_dim, width, config.head_kernel,
+                                               norm=False),
                                     nn.Conv2d(width, channels or config.classes, 1))
     return heads
 
 
 def _foreground_head(config: ModelConfig) -> nn.Sequential:
     width = config.segmentation_dim or config.dims[0]
+    if config.segmentation_stride == STRIDE:
+        return nn.Sequential(
+            conv_block(config.feature_dim, width, norm=False),
+            nn.Conv2d(width, 1, 1),
+            nn.Upsample(scale_factor=STRIDE, mode="bilinear", align_corners=True))
     return nn.Sequential(
         conv_block(config.feature_dim, width, norm=False),
         nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
@@ -218,7 +230,7 @@ class SpotNet(nn.Module):
         # how frames become its input; set by training, saved in checkpoints
         self.input_spec: InputSpec | None = None
         stacks, width, feature = range(config.stacks), config.dims[0], config.feature_dim
-        self.stem = nn.Sequential(conv_block(3, config.stem_dim, 7, stride=2),
+        self.stem = nn.Sequential(conv_block(3, config.stem_dim, config.stem_kernel, stride=2),
                                   Residual(config.stem_dim, width, stride=2))
         self.hourglasses = nn.ModuleList(Hourglass(config.dims, config.modules) for _ in stacks)
         self.outlets = nn.ModuleList(conv_block(width, feature) for _ in stacks)
@@ -234,7 +246,7 @@ class SpotNet(nn.Module):
         for heads in self.heads:
             if config.segmentation:
                 heads["segmentation"] = _foreground_head(config)
-            nn.init.constant_(heads["heatmap"][-1].bias, -2.19)
+            nn.init.constant_(heads["heatmap"][-1].bias, config.heatmap_bias)
 
     def forward(self, images: torch.Tensor) -> list[Prediction]:
         features = self.features(images)

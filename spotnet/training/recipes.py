@@ -19,9 +19,10 @@ from ..data.sequences import Sequence
 from ..evaluation.judging import PROTOCOLS
 from ..files import check_types
 from ..network.geometry import Conventions, InputSpec
-from ..network.losses import L1_FORMS, LOSS_WEIGHTS, Criterion
+from ..network.losses import BOX_FORMS, L1_FORMS, LOSS_WEIGHTS, Criterion
 from ..network.model import ModelConfig, SpotNet, model_config
 from .samples import AugmentConfig, Samples
+from .targets import TargetConfig
 
 # %% ../../nbs/05_training/03_recipes.ipynb #04b8ed2d
 RECIPES = {
@@ -80,7 +81,7 @@ def _check_keys(values: Iterable[str], known: Iterable[str], what: str) -> None:
 def _check_config(config: "TrainConfig") -> None:
     "Raise ValueError for a configuration that cannot be trained."
     check_types(config)
-    tables = {"size_form": L1_FORMS, "protocol": (*PROTOCOLS, "coco")}
+    tables = {"size_form": L1_FORMS, "box_form": BOX_FORMS, "protocol": (*PROTOCOLS, "coco")}
     for name, choices in tables.items():
         value = getattr(config, name)
         if value not in choices:
@@ -101,16 +102,31 @@ def _check_config(config: "TrainConfig") -> None:
         )
     if config.crop and config.input_size is None:
         raise ValueError("crop needs input_size, the height and width of the windows")
-    parts = {"model": ModelConfig, "augment": AugmentConfig, "conventions": Conventions}
+    parts = {
+        "model": ModelConfig,
+        "augment": AugmentConfig,
+        "targets": TargetConfig,
+        "conventions": Conventions,
+    }
     for name, kind in parts.items():
         known = [f.name for f in fields(kind)]
         _check_keys(getattr(config, name), known, f"field of {name}")
     _check_keys(config.loss_weights, LOSS_WEIGHTS, "loss weight")
     check_types(config.augment_config)
+    check_types(config.target_config)
     check_types(config.pixel_conventions)
     _ = config.model_config  # raises where size, variant or model make no sense
 
 # %% ../../nbs/05_training/03_recipes.ipynb #2624993d
+def _one_cycle(done: float, warmup: float) -> float:
+    """The rate after a share `done` of all steps, as a share of the highest.
+
+    From 1/25 up by half a cosine over `warmup`, then down to 0. Smith, arXiv 1708.07120."""
+    if done < warmup:
+        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / warmup))
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     "Everything that determines a training run, apart from the data."
@@ -129,9 +145,12 @@ class TrainConfig:
     crop: bool = False  # train on windows of `input_size` at the frames' own scale
     own_resolution: bool = False  # test frames at their own size, whatever the size in training
     # optimiser
-    learning_rate: float = 2e-3  # the highest that Adam gets
+    optimiser: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = 0.0  # of AdamW; not on biases and batch norm
+    learning_rate: float = 2e-3  # the highest that the optimiser gets
     warmup: float = 0.08  # share of `steps` over which the learning rate rises from zero
-    schedule: Literal["cosine", "step"] = "cosine"  # cosine: to zero; step: to 1/10 at `milestones`
+    # cosine: to zero; one_cycle: up and down by cosines; step: to 1/10 at `milestones`
+    schedule: Literal["cosine", "one_cycle", "step"] = "cosine"
     milestones: tuple[float, ...] = (0.64, 0.86)  # shares of `steps`; reference: 90 and 120 of 140
     clip: float = 10.0  # largest norm of the gradient; 0: no clipping
     ema: float = 0.0  # decay per step of the mean of the weights that is tested and kept; 0: none
@@ -141,6 +160,8 @@ class TrainConfig:
     loss_weights: dict = field(default_factory=dict)  # any of LOSS_WEIGHTS
     augment: dict = field(default_factory=dict)  # fields of AugmentConfig to change
     size_form: str = "l1"  # how sizes are compared, one of L1_FORMS
+    targets: dict = field(default_factory=dict)  # fields of TargetConfig to change
+    box_form: str = "giou"  # the box loss in the cells of `targets.region`, one of BOX_FORMS
     ignore_regions: bool = True  # heatmap negatives and foreground do not count in ignored regions
     conventions: dict = field(default_factory=dict)  # fields of Conventions to change
     seed: int = 0  # of weights, order and augmentation
@@ -194,6 +215,11 @@ class TrainConfig:
         return AugmentConfig(**self.augment)
 
     @property
+    def target_config(self) -> TargetConfig:
+        "The form of peaks and regions."
+        return TargetConfig(**self.targets)
+
+    @property
     def pixel_conventions(self) -> Conventions:
         "How pixels, boxes and padding are counted."
         return Conventions(**self.conventions)
@@ -212,7 +238,8 @@ class TrainConfig:
 
     def criterion(self) -> Criterion:
         "Return the weighted sum of the losses."
-        return Criterion(self.size_form, **self.loss_weights)
+        box_form = None if self.target_config.region == "none" else self.box_form
+        return Criterion(self.size_form, box_form, **self.loss_weights)
 
     def samples(
         self,
@@ -235,12 +262,15 @@ class TrainConfig:
             seed=self.seed,
             use_ignored=self.ignore_regions,
             conventions=self.pixel_conventions,
+            form=self.target_config,
         )
 
     def rate(self, step: int) -> float:
         "Return the learning rate at a step, from 0, as a share of `learning_rate`."
         rise = min(1.0, (step + 1) / max(1, self.warmup * self.steps))
         done = step / self.steps
+        if self.schedule == "one_cycle":
+            return _one_cycle(done, self.warmup)
         if self.schedule == "step":
             return rise * 0.1 ** sum(done >= m for m in self.milestones)
         return rise * 0.5 * (1 + math.cos(math.pi * done))
