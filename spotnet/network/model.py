@@ -41,6 +41,7 @@ class ModelConfig:
     head_dim: int | None = None  # inside the detection heads; None: dims[0]
     head_kernel: int = 3  # side of the detection heads' first convolution
     heatmap_bias: float = -2.19  # logit of the heatmap before training: 0.1, as RetinaNet
+    average_boxes: bool = False  # a box is the mean over the 3x3 cells around its peak
     segmentation_dim: int | None = None  # inside the foreground head; None: dims[0]
     segmentation_stride: Literal[2, 4] = 2  # input pixels per cell before resizing
     classes: int = 1  # one heatmap each

@@ -52,7 +52,8 @@ class _Outputs(nn.Module):
         prediction = self.model(images)[-1]
         outputs = [values for values in prediction if values is not None]
         if self.top:
-            outputs.append(decode(prediction, self.top))
+            average = self.model.config.average_boxes
+            outputs.append(decode(prediction, self.top, average))
         return tuple(outputs)
 
 

@@ -206,8 +206,10 @@ class TrainConfig:
 
     @property
     def model_config(self) -> ModelConfig:
-        "The network's configuration."
-        return model_config(self.size, self.variant, **{"classes": self.classes, **self.model})
+        "The network's configuration; boxes are averaged where the cells around centres learn them."
+        dense = self.target_config.region in ("3x3", "gaussian")
+        given = {"classes": self.classes, "average_boxes": dense, **self.model}
+        return model_config(self.size, self.variant, **given)
 
     @property
     def augment_config(self) -> AugmentConfig:
