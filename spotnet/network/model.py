@@ -180,12 +180,23 @@ class Prediction(NamedTuple):
     foreground: torch.Tensor | None  # logits (B, 1, H, W), or None without a foreground head
 
 
+class _Head(nn.Sequential):
+    "Two convolutions, of which the second computes in float32, also under autocast."
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kind = x.device.type
+        if not torch.is_autocast_enabled(kind):
+            return super().forward(x)
+        hidden = self[0](x)
+        with torch.autocast(kind, enabled=False):  # bfloat16 knows 20.0 and 20.125, nothing between
+            return self[1](hidden.float())
+
+
 def _detection_heads(config: ModelConfig) -> nn.ModuleDict:
     width, heads = config.head_dim or config.dims[0], nn.ModuleDict()
     for name, channels in HEADS.items():
-        heads[name] = nn.Sequential(conv_block(config.feature_dim, width, config.head_kernel,
-                                               norm=False),
-                                    nn.Conv2d(width, channels or config.classes, 1))
+        first = conv_block(config.feature_dim, width, config.head_kernel, norm=False)
+        heads[name] = _Head(first, nn.Conv2d(width, channels or config.classes, 1))
     return heads
 
 
