@@ -21,7 +21,7 @@ from spotnet.network.weights import (
     transfer,
 )
 from spotnet.network.geometry import MEAN, REFERENCE, STD, Geometry, normalise
-from spotnet.training.samples import AugmentConfig, colour_matrix
+from spotnet.training.augmentation import AugmentConfig, colour_matrix
 from spotnet.training.targets import encode_targets, gaussian_radius
 from spotnet.data.frames import ArrayFrames
 from spotnet.data.sequences import Objects, Sequence

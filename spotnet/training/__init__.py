@@ -1,6 +1,7 @@
 """From samples to a trained checkpoint."""
 from .targets import Targets, encode_targets
-from .samples import AugmentConfig, Samples
+from .augmentation import AugmentConfig
+from .samples import Samples
 from .recipes import RECIPES, TrainConfig
 from .history import History
 from .loop import train
