@@ -665,3 +665,25 @@ def test_the_networks_masks_replace_nothing_foreign(tmp_path):
         "another method",
         error=DataError,
     )
+
+
+def test_a_checkpoint_written_before_a_field_existed_answers_the_same(tmp_path):
+    torch.manual_seed(0)
+    network = SpotNet(model_config("tiny", "spotnet", stacks=2)).eval()
+    path = save_checkpoint(tmp_path / "now.safetensors", network)
+    with safe_open(path, "pt") as file:
+        header, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+    known = (
+        "depth dims modules stacks stem_dim feature_dim segmentation_dim classes segmentation "
+        "attention attention_pool attention_heads mean std"
+    ).split()  # the fields of 0.2.0
+    config = json.loads(header["config"])
+    assert set(known) < set(config)
+    header["config"] = json.dumps({name: config[name] for name in known})
+    save_file(state, tmp_path / "before.safetensors", header)
+    picture = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    now, before = (
+        Detector(tmp_path / f"{name}.safetensors", device="cpu")([picture])[0]
+        for name in ("now", "before")
+    )
+    assert len(now) and np.array_equal(now, before)
