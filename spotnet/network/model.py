@@ -192,7 +192,7 @@ class _Head(nn.Sequential):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         kind = x.device.type
-        if not torch.is_autocast_enabled(kind):
+        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
             return super().forward(x)
         hidden = self[0](x)
         with torch.autocast(kind, enabled=False):  # bfloat16 knows 20.0 and 20.125, nothing between
