@@ -2123,6 +2123,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'spotnet/training/devices.py'),
                                           'spotnet.training.devices._check_processes': ( '05_training/devices.html#_check_processes',
                                                                                          'spotnet/training/devices.py'),
+                                          'spotnet.training.devices._cpu_flags': ( '05_training/devices.html#_cpu_flags',
+                                                                                   'spotnet/training/devices.py'),
                                           'spotnet.training.devices._uses_gpu': ( '05_training/devices.html#_uses_gpu',
                                                                                   'spotnet/training/devices.py'),
                                           'spotnet.training.devices.choose_precision': ( '05_training/devices.html#choose_precision',

@@ -26,13 +26,17 @@ def _uses_gpu() -> bool:
     return torch.cuda.is_available() and not os.environ.get("ACCELERATE_USE_CPU")
 
 
+def _cpu_flags() -> dict[str, bool]:
+    "Return what the CPU can do, by the names of its instructions; empty before torch 2.9."
+    return getattr(torch.cpu, "get_capabilities", dict)()
+
+
 def _abilities() -> dict[str, bool]:
     "Return which precisions the device computes in."
     if _uses_gpu():
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return {"bf16": bf16, "fp16": True, "fp32": True}
-    query = getattr(torch.cpu, "get_capabilities", dict)  # since torch 2.9
-    flags = query()
+    flags = _cpu_flags()
     bf16 = bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
     return {"fp32": True, "fp16": False, "bf16": bf16}
 
@@ -43,10 +47,10 @@ def choose_precision(wanted: str) -> str:
     ValueError if the device does not compute in it."""
     able = _abilities()
     if wanted == "auto":
-        if not _uses_gpu():
-            wanted = "fp32"
-        else:
+        if _uses_gpu():
             wanted = "bf16" if able["bf16"] else "fp16"
+        else:
+            wanted = "bf16" if _cpu_flags().get("amx_bf16") else "fp32"
     if not able[wanted]:
         device = torch.cuda.get_device_name() if _uses_gpu() else "this CPU"
         others = ", ".join(name for name, there in able.items() if there)

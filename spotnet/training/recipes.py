@@ -56,6 +56,15 @@ RECIPES = {
         "workers": 8,
         "save_every": 1000,
     },
+    "plain": {  # the targets and losses of `scratch`, Adam, a small network
+        "size": "tiny",  # 0.6 million parameters
+        "learning_rate": 2e-3,
+        "batch": 8,
+        "input_size": (192, 320),
+        "crop": True,
+        "steps": 300,
+        "augment": {"scale": (0.8, 1.2)},
+    },
     "quick": {  # two CPU cores, minutes
         "size": "tiny",  # 0.6 million parameters
         "learning_rate": 2e-3,
@@ -155,7 +164,7 @@ class TrainConfig:
     milestones: tuple[float, ...] = (0.64, 0.86)  # shares of `steps`; reference: 90 and 120 of 140
     clip: float = 10.0  # largest norm of the gradient; 0: no clipping
     ema: float = 0.0  # decay per step of the mean of the weights that is tested and kept; 0: none
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"  # auto: on a CPU fp32
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"  # see `choose_precision`
     compile: bool = False  # torch.compile: minutes at the start, pays in long runs on a GPU
     # losses and samples
     loss_weights: dict = field(default_factory=dict)  # any of LOSS_WEIGHTS
