@@ -24,7 +24,10 @@ if TYPE_CHECKING:  # verbs import what they need when called; the help needs non
     from spotnet.training.samples import Samples
 
 # %% ../../nbs/09_plumbing/09_cli_training.ipynb #fd94f660
-Recipe = Annotated[str | None, typer.Option(help="Start from paper, scratch or quick.")]
+Recipe = Annotated[
+    str | None,
+    typer.Option(help="Start from paper, scratch, quick or plain; quick, if no --config is given."),
+]
 Config = Annotated[
     Path | None,
     typer.Option(help="YAML with any field of TrainConfig; comes after the recipe."),
@@ -51,15 +54,16 @@ def _settings(
     options: dict[str, Any],  # fields of TrainConfig and `recipe`; None was not given
     assignments: list[str] | None,  # of `--set`
 ) -> "TrainConfig":
-    "Settings from a recipe, a file, options and assignments; the later ones win."
+    """Settings from a recipe, a file, options and assignments; the later ones win.
+
+    Without a recipe and a file: the recipe `quick`."""
     from spotnet.files import read_yaml
     from spotnet.training.recipes import TrainConfig
 
     in_file = (read_yaml(config) or {}) if config else {}
     given = {name: value for name, value in options.items() if value is not None}
-    return TrainConfig.from_dict({
-        "recipe": options["recipe"], **in_file, **given, **read_assignments(assignments),
-    })
+    start = {} if config else {"recipe": "quick"}
+    return TrainConfig.from_dict({**start, **in_file, **given, **read_assignments(assignments)})
 
 # %% ../../nbs/09_plumbing/09_cli_training.ipynb #2b9e6cea
 def is_first_process() -> bool:
