@@ -311,6 +311,8 @@ def test_reference_weights_to_training_to_onnx(work):
         work / "scenes",
         "--masks",
         work / "masks",
+        "--size",
+        "tiny",
         "--steps",
         2,
         "--batch",
@@ -332,11 +334,15 @@ def test_reference_weights_to_training_to_onnx(work):
             "--out",
             work / name,
             "--score",
-            0.01,
+            0,
         )
         frames[name] = pd.read_csv(work / name / "detections.csv")
-    assert len(frames["torch"]) == len(frames["onnx"]) > 0
-    assert abs(frames["torch"].score - frames["onnx"].score).max() < 1e-3
+    # scores in falling order: equal ones may change places, and a threshold may part the two
+    torch_scores, onnx_scores = (
+        np.sort(frames[name].score.to_numpy()) for name in ("torch", "onnx")
+    )
+    assert len(torch_scores) == len(onnx_scores) == 100 * frames["torch"].frame.nunique() > 0
+    assert abs(torch_scores - onnx_scores).max() < 1e-3
     spotnet(
         "detect",
         checkpoint,
