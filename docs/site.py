@@ -85,7 +85,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_post_page(output, page, config):
-    """In pages made from notebooks: links to notebooks lead to their pages, and a picture
+    """In pages made from notebooks: links to notebooks and guides lead to their pages, and a picture
     without a text alternative gets the heading that it stands under."""
     if not page.file.src_uri.endswith(".ipynb"):
         return output
@@ -94,6 +94,7 @@ def on_post_page(output, page, config):
         r'<script type="module">(?:(?!</script>).)*?mermaid.*?</script>', "", output, flags=re.S
     )
     output = re.sub(r'(href="(?!https?:)[^"#]+)\.ipynb', r"\1.html", output)
+    output = re.sub(r'(href="(?:\.\./)+)docs/(\w+)\.md', r"\1\2.html", output)
     pieces = re.split(r"(<h[1-4][^>]*>.*?</h[1-4]>)", output, flags=re.S)
     heading = page.title or ""
     for i, piece in enumerate(pieces):

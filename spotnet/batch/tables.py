@@ -228,12 +228,17 @@ COSTS = {  # column of `runs_table` -> heading
 
 
 def costs(runs: pd.DataFrame) -> pd.DataFrame:
-    "What each setting cost, mean over seeds; empty where no run measured its CPU seconds."
+    """What each setting cost, mean over seeds; empty where no run measured its CPU seconds.
+
+    The column `precision` lists those in which a setting was trained."""
     if "cpu_seconds" not in runs or runs.cpu_seconds.isna().all():
         return pd.DataFrame()
     known = {column: heading for column, heading in COSTS.items() if column in runs}
-    means = runs.groupby("setting", sort=False)[list(known)].mean()
-    return means.rename(columns=known).reset_index()
+    groups = runs.groupby("setting", sort=False)
+    table = groups[list(known)].mean().rename(columns=known)
+    if "precision" in runs:
+        table["precision"] = groups.precision.agg(lambda c: ", ".join(sorted({*c.dropna()})))
+    return table.reset_index()
 
 # %% ../../nbs/08_batch/05_tables.ipynb #613195e9
 def by_condition(folder: Path | str, runs: pd.DataFrame, iou: float = 0.5) -> pd.DataFrame:
