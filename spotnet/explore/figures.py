@@ -50,8 +50,10 @@ def _strip_cells(sequence: Sequence, index: int,
     return cells
 
 
-def _show_cell(ax: Axes, picture: np.ndarray | None) -> None:
+def _show_cell(ax: Axes, picture: np.ndarray | None, size: tuple[int, int]) -> None:
+    "Show a picture; an empty one of `size`, height and width, says `none`."
     if picture is None:
+        ax.imshow(np.full((*size, 3), 255, np.uint8))  # as large as its neighbours
         ax.text(0.5, 0.5, "none", ha="center", va="center", color="grey", transform=ax.transAxes)
     else:
         ax.imshow(picture)
@@ -75,7 +77,7 @@ def figure_strip(sequence: Sequence,
         maps = Maps(detectors[name], sequence.frames[i], sequence.objects[i], mask)
         cells = _strip_cells(sequence, i, maps, gate, score)
         for ax, (title, picture) in zip(axes[k], cells.items()):
-            _show_cell(ax, picture)
+            _show_cell(ax, picture, sequence.size)
             if k == 0:
                 ax.set_title(title)
         axes[k, 0].set_ylabel(f"{name}\nframe {sequence.numbers[i]}", fontsize=8)
