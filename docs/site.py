@@ -85,7 +85,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_post_page(output, page, config):
-    """In pages made from notebooks: links to notebooks and guides lead to their pages, and a picture
+    """In pages made from notebooks: links to notebooks and guides lead to pages, and a picture
     without a text alternative gets the heading that it stands under."""
     if not page.file.src_uri.endswith(".ipynb"):
         return output
