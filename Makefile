@@ -49,7 +49,7 @@ faults: .venv/ready
 
 bench: .venv/ready
 	mkdir -p outputs/speed
-	$(OWN_KERNEL) $(BIN)/papermill nbs/experiments/speed.ipynb outputs/speed/notebook.ipynb --cwd nbs/experiments -k python3 -p out $(CURDIR)/outputs/speed -p frames 250 -p sequences_of_each 4 -p repeats 5 -p training_steps 40 -p notebooks 40 -y "{network_input: [512, 512], coco_images: 2000, detections: 5600000}"
+	$(OWN_KERNEL) $(BIN)/papermill nbs/experiments/speed.ipynb outputs/speed/notebook.ipynb --cwd nbs/experiments -k python3 -p out $(CURDIR)/outputs/speed -p frames 250 -p sequences_of_each 4 -p repeats 5 -p training_steps 40 -p notebooks 40 -y "{network_input: [512, 512], sizes: [tiny, small, medium], coco_images: 2000, detections: 5600000}"
 	@$(BIN)/python -c "import glob, pandas as pd; [print(pd.read_csv(f).round(4).to_string(index=False)) for f in sorted(glob.glob('outputs/speed/tables/*.csv'))]"
 
 lab: .venv/ready

@@ -150,6 +150,10 @@ class Learner:
         if self.config.compile:
             self.plain.compile()
         self.model, self.optimiser = self.accelerator.prepare(self.plain, self.optimiser)
+        # accelerate has replaced `forward` by one that computes in the precision of training for
+        # ever, in tests too; `_backward` asks for that precision itself
+        for name in ("forward", "_original_forward"):
+            self.plain.__dict__.pop(name, None)
         scaler = self.accelerator.scaler
         if saved is not None and scaler is not None and "scaler" in saved.training:
             scaler.load_state_dict(saved.training["scaler"])
