@@ -26,9 +26,15 @@ def _uses_gpu() -> bool:
     return torch.cuda.is_available() and not os.environ.get("ACCELERATE_USE_CPU")
 
 
-def _cpu_flags() -> dict[str, bool]:
-    "Return what the CPU can do, by the names of its instructions; empty before torch 2.9."
-    return getattr(torch.cpu, "get_capabilities", dict)()
+def _cpu_bf16() -> str:
+    "How the CPU computes in bf16: amx, avx512, or an empty text where oneDNN would emulate it."
+    flags = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.9
+    # ONEDNN_MAX_CPU_ISA, or an older oneDNN, may leave instructions of the processor unused
+    if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return ""
+    if flags.get("amx_bf16"):
+        return "amx"
+    return "avx512" if flags.get("avx512_bf16") else ""
 
 
 def _abilities() -> dict[str, bool]:
@@ -36,9 +42,7 @@ def _abilities() -> dict[str, bool]:
     if _uses_gpu():
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return {"bf16": bf16, "fp16": True, "fp32": True}
-    flags = _cpu_flags()
-    bf16 = bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
-    return {"fp32": True, "fp16": False, "bf16": bf16}
+    return {"fp32": True, "fp16": False, "bf16": bool(_cpu_bf16())}
 
 
 def choose_precision(wanted: str) -> str:
@@ -50,7 +54,7 @@ def choose_precision(wanted: str) -> str:
         if _uses_gpu():
             wanted = "bf16" if able["bf16"] else "fp16"
         else:
-            wanted = "bf16" if _cpu_flags().get("amx_bf16") else "fp32"
+            wanted = "bf16" if _cpu_bf16() == "amx" else "fp32"
     if not able[wanted]:
         device = torch.cuda.get_device_name() if _uses_gpu() else "this CPU"
         others = ", ".join(name for name, there in able.items() if there)
