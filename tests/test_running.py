@@ -341,6 +341,7 @@ def test_training_run_is_watched_killed_and_goes_on(tmp_path):
     root = Path(__file__).parent.parent / "nbs" / "experiments"
     (tmp_path / "train.ipynb").write_text((root / "train.ipynb").read_text())
     small = {
+        "size": "tiny",
         "steps": 40,
         "batch": 2,
         "train_frames": "1-20",
