@@ -337,13 +337,17 @@ def test_reference_weights_to_training_to_onnx(work):
             0,
         )
         frames[name] = pd.read_csv(work / name / "detections.csv")
-    # scores in falling order: equal peaks may change places, or count as one in the other file
-    torch_scores, onnx_scores = (
-        np.sort(frames[name].score.to_numpy())[::-1] for name in ("torch", "onnx")
-    )
-    count = min(len(torch_scores), len(onnx_scores))
-    assert count > 100 and abs(len(torch_scores) - len(onnx_scores)) <= 0.02 * count
-    assert abs(torch_scores[:count] - onnx_scores[:count]).max() < 1e-3
+    # Each detection has a twin in the other file: frame, box and score. After two steps the maps are
+    # so flat that neighbours differ by a rounding error, and one of two equal peaks may be missing.
+    columns = ["x0", "y0", "x1", "y1"]
+    for one, other in (("torch", "onnx"), ("onnx", "torch")):
+        twins = []
+        for frame, found in frames[one].groupby("frame"):
+            rest = frames[other][frames[other].frame == frame]
+            apart = abs(found[columns].to_numpy()[:, None] - rest[columns].to_numpy()).max(2)
+            score = abs(found.score.to_numpy()[:, None] - rest.score.to_numpy())
+            twins += ((apart < 0.1) & (score < 1e-3)).any(1).tolist()
+        assert len(twins) > 100 and np.mean(twins) > 0.98
     spotnet(
         "detect",
         checkpoint,

@@ -69,7 +69,7 @@ RECIPES = {
         "targets": {"region": "3x3"},
         "augment": {"scale": (0.5, 1.5), "mosaic": 0.5},
     },
-    "plain": {  # targets, losses and optimiser of CenterNet, as small as `quick`
+    "plain": {  # targets, losses and optimiser of CenterNet, on a tiny network
         "size": "tiny",  # 0.4 million parameters
         "learning_rate": 2e-3,
         "batch": 8,
