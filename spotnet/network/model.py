@@ -91,13 +91,16 @@ SIZES = {
     "hourglass52": {"stacks": 1},
     "tiny": {"depth": 3, "dims": (32, 32, 48, 64), "modules": (1, 1, 1, 1), "stacks": 1,
              "stem_dim": 16, "feature_dim": 32, "segmentation_dim": 16},
-    # deeper, with cheap heads at a quarter of the input: 2.7 and 4.5 million parameters
+    # deeper, with cheap heads at a quarter of the input: 2.7, 4.5 and 7.4 million
     "small": {"depth": 4, "dims": (48, 64, 96, 128, 160), "modules": (1, 1, 1, 1, 1), "stacks": 1,
               "stem_dim": 24, "stem_kernel": 3, "feature_dim": 48, "head_kernel": 1,
               "segmentation_dim": 16, "segmentation_stride": 4},
     "medium": {"depth": 4, "dims": (64, 96, 128, 160, 192), "modules": (1, 1, 1, 1, 1),
                "stacks": 1, "stem_dim": 32, "stem_kernel": 3, "feature_dim": 64, "head_kernel": 1,
                "segmentation_dim": 16, "segmentation_stride": 4},
+    "large": {"depth": 4, "dims": (96, 128, 160, 192, 256), "modules": (1, 1, 1, 1, 1),
+              "stacks": 1, "stem_dim": 48, "stem_kernel": 3, "feature_dim": 96, "head_kernel": 1,
+              "segmentation_dim": 16, "segmentation_stride": 4},
 }
 
 VARIANTS = {
