@@ -35,7 +35,9 @@ Config = Annotated[
 Variant = Annotated[
     str | None, typer.Option(help="centernet, multitask, spotnet or spotnet_paper.")
 ]
-Size = Annotated[str | None, typer.Option(help="tiny, small, medium, large, hourglass52, hourglass104.")]
+Size = Annotated[
+    str | None, typer.Option(help="tiny, small, medium, large, hourglass52, hourglass104.")
+]
 Steps = Annotated[int | None, typer.Option(help="Optimiser steps.")]
 Batch = Annotated[int | None, typer.Option(help="Images per step, over all devices.")]
 LearningRate = Annotated[float | None, typer.Option(help="Highest learning rate.")]
