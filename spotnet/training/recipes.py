@@ -60,7 +60,7 @@ RECIPES = {
         "size": "small",  # 2.7 million parameters
         "optimiser": "adamw",
         "weight_decay": 0.01,
-        "learning_rate": 2e-3,
+        "learning_rate": 4e-3,
         "ema": 0.995,
         "batch": 4,
         "input_size": (256, 448),
