@@ -22,6 +22,7 @@ from ..data.merged import ignore_merged
 from ..data.readers import load_sequences
 from ..data.result_files import read_detections
 from ..data.sequences import Sequence
+from ..data.splits import near_training
 from ..evaluation.scores import Result, evaluate
 from ..files import DataError, check_name, read_json, write_json, write_table
 from ..masks.methods import foreground_masks
@@ -217,11 +218,17 @@ def score_run(frames: RunFrames, found: list[Detections], protocol: str,
         curves.append(pd.DataFrame(points))
     write_table(out / "curve.csv", pd.concat(curves))
     write_table(out / "results.csv", pd.concat([r.to_frame() for r in results.values()]))
+    near = near_training(frames.training, frames.scored)
+    near_share = float((near.near * near.frames).sum() / max(near.frames.sum(), 1))
+    if near_share:
+        remark = (f"{remark} {near_share:.0%} of the test frames have a training frame of the same "
+                  "recording within 2 s; the figures are too high for another recording.").strip()
     return results, {
         **figures,
         "protocol": protocol,
         "objects": results[0.5].objects,
         "merged_boxes": frames.merged,
+        "near_training": near_share,
         "train_count": sum(len(s.annotated) for s in frames.training),
         "test_count": sum(len(s.annotated) for s in frames.scored),
         "test_sequences": len(frames.scored),
@@ -273,7 +280,8 @@ def score_beside(
     kept = {"data": given["data"], "root": given["root"], "results": str(results)}
     facts = {"stage": "beside", "notebook": "", "parameters": kept, "given": kept}
     write_json(folder / "params.json", facts)
-    figures.pop("train_count")  # of which nothing is known
+    for unknown in ("train_count", "near_training"):
+        figures.pop(unknown)
     about = {"variant": f"{name} (its result files)", "data": given["data"], "size": name}
     write_json(folder / "metrics.json", {**about, **figures})
     write_json(folder / "status.json", {"state": "done", "stage": "beside", "attempt": 1})

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Recipe', 'Config', 'Variant', 'Size', 'Steps', 'Batch', 'LearningRate', 'Seed', 'SampleWorkers', 'OtherFields',
-           'Step', 'Validation', 'ValidationNames', 'Masks', 'Init', 'Processes', 'Trackers', 'Resume', 'Overwrite',
-           'Check', 'is_first_process', 'train']
+           'Step', 'Validation', 'ValidationNames', 'HoldOut', 'Masks', 'Init', 'Processes', 'Trackers', 'Resume',
+           'Overwrite', 'Check', 'is_first_process', 'train']
 
 # %% ../../nbs/09_plumbing/09_cli_training.ipynb #69be164d
 import os
@@ -80,6 +80,10 @@ Validation = Annotated[
 ValidationNames = Annotated[
     list[str] | None, typer.Option(help="Sequence to validate on, not to train on.")
 ]
+HoldOut = Annotated[
+    float | None,
+    typer.Option(help="Share of the frames to validate on: whole recordings, or blocks of each."),
+]
 
 
 def _train_and_test(
@@ -121,6 +125,20 @@ def _train_and_test(
             typer.echo(f"validation, not trained on: {describe_frames(shared)}")
     return cut_frames(training, None, step), cut_frames(test, None, step)
 
+
+def _held_out(
+    sequences: list["Sequence"], share: float
+) -> "tuple[list[Sequence], list[Sequence]]":
+    "Sequences to train on, and those to validate on, as `split_frames` makes them; says which."
+    from spotnet.data.splits import split_frames
+    from spotnet.training.validation import describe_frames
+
+    training, test = split_frames(sequences, share)
+    if is_first_process():
+        held = describe_frames({s.name: s.numbers for s in test})
+        typer.echo(f"validation, not trained on: {held}")
+    return training, test
+
 # %% ../../nbs/09_plumbing/09_cli_training.ipynb #a431deac
 Masks = Annotated[Path | None, typer.Option(help="Folder of masks.")]
 Init = Annotated[
@@ -150,6 +168,8 @@ _EXAMPLES = """Example: spotnet train cdnet data/highway --frames 470-1200 --mas
 --out outputs/run
 
 Look at the data first: the same with --check
+
+Validate on frames without neighbours in training: the same with --hold-out 0.2
 
 Eight GPUs: accelerate launch --num_processes 8 -m spotnet train uadetrac data/uadetrac \
 --split train --step 10 --recipe paper
@@ -194,6 +214,7 @@ def train(
     repair: Repair = False,
     validation: Validation = None,
     validation_name: ValidationNames = None,
+    hold_out: HoldOut = None,
     processes: Processes = None,
     tracker: Trackers = None,
     resume: Resume = False,
@@ -211,7 +232,12 @@ def train(
     from spotnet.data.readers import load_sequences
 
     everything = load_sequences(source, root, split, name, repair)
+    if hold_out is not None and (validation or validation_name):
+        raise ValueError("--hold-out chooses the frames to validate on; leave out --validation and "
+                         "--validation-name")
     sequences, test = _train_and_test(everything, frames, validation, step, validation_name)
+    if hold_out is not None:
+        sequences, test = _held_out(sequences, hold_out)
     if check:
         stops = _check(settings.samples(sequences, masks), test, out)
         raise typer.Exit(1 if stops else 0)

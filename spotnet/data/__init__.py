@@ -10,10 +10,12 @@ from .detections import Detections
 from .result_files import FORMATS, read_detections, write_detections
 from .merged import find_merged, ignore_merged
 from .published import published_table
+from .splits import near_training, recordings, split_frames
 
 __all__ = [
     "ArrayFrames", "DataError", "Detections", "FORMATS", "FolderFrames", "Frames", "Objects",
     "READERS", "Sequence", "VideoFrames", "box_iou", "box_mask", "boxes_from_labels",
     "check_sequences", "clip_boxes", "find_merged", "ignore_merged", "load_sequences",
-    "published_table", "read_detections", "read_image", "sequence_names", "write_detections",
+    "near_training", "published_table", "read_detections", "read_image", "recordings",
+    "sequence_names", "split_frames", "write_detections",
 ]

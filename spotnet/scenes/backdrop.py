@@ -136,7 +136,7 @@ class Ground:
 
 def _grass(layout: Layout, grain: np.ndarray, patchy: np.ndarray) -> np.ndarray:
     "Grass and the gravel of the yard (H, W, 3) float32, before light."
-    ground = np.array([88, 104, 58], np.float32)
+    ground = np.array(layout.verge, np.float32)
     ground = ground * (1 + 0.10 * grain + 0.10 * patchy)[..., None]
     ground += np.clip(patchy - 0.9, 0, 1)[..., None] * np.array([42, 24, 14], np.float32)
     near, y = layout.lot
@@ -151,7 +151,7 @@ def _grass(layout: Layout, grain: np.ndarray, patchy: np.ndarray) -> np.ndarray:
 def _asphalt(rng: np.random.Generator, layout: Layout, light: Light, grain: np.ndarray,
              patchy: np.ndarray) -> np.ndarray:
     "Grey levels (H, W) of a road everywhere, with wheel tracks, repairs and markings."
-    asphalt = 94 + 5.5 * grain + 3.5 * patchy
+    asphalt = layout.asphalt + 5.5 * grain + 3.5 * patchy
     tracks = np.zeros(GROUND_SIZE, np.uint8)
     for lane in make_lanes(layout):
         for aside in (-0.85, 0.85):

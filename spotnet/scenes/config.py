@@ -35,6 +35,7 @@ class SceneConfig:
     split: Literal["train", "test"] = "train"  # which set the scene belongs to
     density: float = 1.0  # vehicles per 25 m of lane, about
     jpeg_quality: int = 90  # 1 to 100, of the frames in memory and on disk
+    variety: float = 0.0  # 0 to 1: how far place, vehicles, light and camera differ from the usual
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -51,6 +52,8 @@ class SceneConfig:
         if not (self.fps > 0 and self.density >= 0 and 1 <= self.jpeg_quality <= 100):
             expected = "expected fps > 0, density >= 0 and jpeg_quality from 1 to 100"
             raise ValueError(f"scene {self.name}: {expected}")
+        if not 0 <= self.variety <= 1:
+            raise ValueError(f"scene {self.name}: variety {self.variety}; expected 0 to 1")
 
     @property
     def condition(self) -> str:

@@ -57,12 +57,14 @@ class Layout:
     "The plan of a place."
     seed: int  # of the place
     drone: bool  # whether a drone looks at it
-    lanes_each_way: int  # 1 or 2
+    lanes_each_way: int  # 1 or 2; up to 4 in a varied place
     bend: float  # of the road: x = bend * (y - 10)**2
     crossing: float | None  # y of the middle of a crossing road, metres
     parking: int  # side of the parking strip: -1 left, 1 right
     stops: tuple[float, float]  # y of the stop lines for vehicles that go up and down the y axis
     viewpoint: Viewpoint
+    verge: tuple = (88, 104, 58)  # RGB 0..255 beside the road
+    asphalt: float = 94.0  # grey level of the road
 
     @property
     def half(self) -> float:

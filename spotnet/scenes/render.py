@@ -102,7 +102,10 @@ RENDERER = 2  # counts up when the same configuration would give other pixels
 
 def _stored_config(config: SceneConfig) -> dict:
     "What identifies the pixels of a scene."
-    return asdict(config) | {"renderer": RENDERER}
+    facts = asdict(config) | {"renderer": RENDERER}
+    if not config.variety:  # as in folders that were rendered before there was any
+        del facts["variety"]
+    return facts
 
 
 def _manifest(config: SceneConfig, ignored: list[np.ndarray]) -> dict:

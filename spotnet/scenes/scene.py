@@ -26,6 +26,7 @@ from .scenery import Scenery, furnish
 from .sensor import Sensor, Shining, develop
 from .shapes import Item
 from .traffic import Moment, Traffic, drive
+from .variety import Optics, vary_layout, vary_light, vary_optics, vary_traffic
 from .vehicles import Sprite, draw_vehicle
 
 # %% ../../nbs/02_scenes/12_scene.ipynb #136dbbde
@@ -35,8 +36,8 @@ class Stage:
     def __init__(self, config: SceneConfig) -> None:
         self.config = config
         self.drone = config.camera == "drone"
-        self.layout = make_layout(config.layout, self.drone)
-        self.light = scene_light(config)
+        self.layout = vary_layout(make_layout(config.layout, self.drone), config.variety)
+        self.light = vary_light(scene_light(config), config)
         self.cameras = CameraPath(config, self.layout)
 
     @cached_property
@@ -168,11 +169,15 @@ class Scene:
     @cached_property
     def traffic(self) -> Traffic:
         "Where vehicles are in every frame."
-        return drive(self.config, self.stage.layout)
+        return vary_traffic(drive(self.config, self.stage.layout), self.config)
 
     @cached_property
     def _sensor(self) -> Sensor:
         return Sensor(self.config, self.stage.light)
+
+    @cached_property
+    def _optics(self) -> Optics:
+        return vary_optics(self.config)
 
     def ignored(self, i: int) -> np.ndarray:
         "Regions (M, 4) that do not count in frame i."
@@ -205,7 +210,9 @@ class Scene:
         image = cv2.resize(composition.canvas, size, interpolation=cv2.INTER_AREA)
         shifts = self.stage.cameras.shifts
         motion = (shifts[i] - shifts[max(i - 1, 0)])[:2]
+        image = self._optics.blur(image)
         image = develop(self._sensor, i, image, motion, composition.shining)
+        image = self._optics.tone(image)
         quality = [cv2.IMWRITE_JPEG_QUALITY, self.config.jpeg_quality]
         return cv2.imencode(".jpg", image[..., ::-1], quality)[1].tobytes()
 

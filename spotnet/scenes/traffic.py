@@ -6,6 +6,7 @@
 __all__ = ['Driver', 'Moment', 'Traffic', 'drive']
 
 # %% ../../nbs/02_scenes/09_traffic.ipynb #16b2ba27
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -97,7 +98,7 @@ def _park(rng: np.random.Generator, layout: Layout, vehicles: dict[int, Vehicle]
 
 
 def _is_closed(lane: Lane, red: tuple[float, float], step: int, dt: float) -> bool:
-    "Whether a lane has a red light; `red` is from and to which frame the road has it."
+    "Whether a lane has a red light; `red` is from and to which step the road has it."
     if lane.main:
         return red[0] <= step < red[1]
     # the crossing has green in the time between, less a pause
@@ -153,18 +154,21 @@ class _LaneTraffic:
 # %% ../../nbs/02_scenes/09_traffic.ipynb #01914f7f
 def drive(config: SceneConfig, layout: Layout) -> Traffic:
     "Compute all traffic of a scene."
-    rng, dt = scene_rng(config.seed, 7), 1 / config.fps
+    rng = scene_rng(config.seed, 7)
+    finer = max(1, math.ceil(10 / config.fps))  # steps per frame: drivers react ten times a second
+    rate = config.fps * finer
+    dt = 1 / rate
     vehicles, moments = {}, []
     parked = _park(rng, layout, vehicles)
     if rng.random() < 0.6:
-        red = (-1e9, rng.uniform(60, 70))  # from frame, to frame
+        red = (-1e9, rng.uniform(60, 70))  # from step, to step
     else:
         red = (rng.uniform(4, 14), 1e9)
     lanes = [_LaneTraffic(rng, vehicles, lane, config.density) for lane in make_lanes(layout)]
-    for step in range(-int(16 * config.fps), config.frames):
+    for step in range(-int(16 * rate), config.frames * finer):
         for traffic in lanes:
             traffic.step(_is_closed(traffic.lane, red, step, dt), dt)
-        if step >= 0:
+        if step >= 0 and step % finer == 0:
             driving = [moment for traffic in lanes for moment in traffic.moments()]
             moments.append([*parked, *driving])
     return Traffic(vehicles, moments)

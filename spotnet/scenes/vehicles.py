@@ -8,6 +8,7 @@ __all__ = ['MODELS', 'SHARES', 'PAINTS', 'PARTS', 'RUST', 'Model', 'quad_part', 
 
 # %% ../../nbs/02_scenes/05_vehicles.ipynb #6f0eb925
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,6 +37,14 @@ class Model:
         self.plainest = self.solids | self.glass | self.head | self.tail  # drawn also when small
         corners = self.points.reshape(-1, 3)
         self.size = corners.max(0) - corners.min(0)  # width, length, height in metres
+
+    def stretched(self, factors: tuple[float, float, float]) -> "Model":
+        "A copy with other width, length and height."
+        other = copy(self)
+        other.points, other.size = self.points * factors, self.size * factors
+        normals = self.normals / factors
+        other.normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+        return other
 
 # %% ../../nbs/02_scenes/05_vehicles.ipynb #12daa664
 def quad_part(quad: np.ndarray | list,  # (4, 3) corners
@@ -262,11 +271,13 @@ class Vehicle:
     kind: str  # key of MODELS
     paint: tuple  # RGB 0..255
     wreck: bool = False  # rusty, windows broken
+    shape: tuple = (1.0, 1.0, 1.0)  # factors of width, length and height
 
-    @property
+    @cached_property
     def model(self) -> Model:
         "Its faces."
-        return MODELS[self.kind]
+        model = MODELS[self.kind]
+        return model if self.shape == (1, 1, 1) else model.stretched(self.shape)
 
     @cached_property
     def colours(self) -> np.ndarray:

@@ -16,8 +16,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..data.sequences import Sequence, box_mask
+from ..data.splits import near_training
 from .sample_figures import samples_figure
 from .samples import Samples
+from .validation import shared_frames
 
 # %% ../../nbs/05_training/06_check.ipynb #5b0713ca
 Level = Literal["stop", "warning", "note"]  # by falling severity
@@ -273,23 +275,27 @@ def _check_repeats(thumbnails: np.ndarray) -> Iterator[Finding]:
         )
 
 # %% ../../nbs/05_training/06_check.ipynb #3bd18bb7
-def _check_same_clip(training: Sequence, test: Sequence, gap: int) -> Iterator[Finding]:
-    "Check two parts of one clip: do they share frames, or lie closer than `gap` frames?"
-    ours = np.sort(training.numbers[training.annotated])
-    theirs = test.numbers[test.annotated]
-    after = np.searchsorted(ours, theirs)
-    to_last = np.abs(theirs - ours[np.clip(after - 1, 0, len(ours) - 1)])
-    to_next = np.abs(theirs - ours[np.clip(after, 0, len(ours) - 1)])
-    apart = np.minimum(to_last, to_next)
-    same = int((apart == 0).sum())
-    if same:
-        text = f"{same} test frames are training frames. Scores on them say nothing."
-        yield Finding("warning", text)
-    elif apart.min() < gap:
+def _check_neighbours(
+    training: list[Sequence], test: list[Sequence], seconds: float
+) -> Iterator[Finding]:
+    "Check whether test frames are training frames, or nearly so by their time."
+    shared = shared_frames(training, test)
+    for name, numbers in shared.items():
+        found = f"{name}: {len(numbers)} test frames are training frames."
+        yield Finding("warning", f"{found} Scores on them say nothing.")
+    table = near_training(training, test, seconds)
+    for row in table[(table.near > 0) & ~table.sequence.isin(list(shared))].itertuples():
         yield Finding(
             "warning",
-            f"{int((apart < gap).sum())} test frames are within {gap} frames of training frames of "
-            f"the same clip (nearest: {apart.min()}). Leave a gap between them.",
+            f"{row.sequence}: {row.near:.0%} of {row.frames} test frames have a training frame of "
+            f"the same recording within {seconds:g} s (nearest: {row.nearest:.2f} s). Leave a gap "
+            "between them, or hold out whole recordings (--hold-out).",
+        )
+    if len(table) and not table.near.any():
+        yield Finding(
+            "note",
+            f"0 of {table.frames.sum()} test frames have a training frame of the same recording "
+            f"within {seconds:g} s.",
         )
 
 
@@ -311,15 +317,12 @@ def _check_leaks(
     seen: dict[str, np.ndarray],  # thumbnails (N, 36, 64) of each training sequence
     test: Iterable[Sequence],
     looks: int,
-    gap: int,
+    seconds: float,
 ) -> Iterator[Finding]:
     "Check every test sequence against all training sequences."
-    by_name = {s.name: s for s in training}
+    test = [t for t in test if len(t.annotated)]
+    yield from _check_neighbours(training, test, seconds)
     for t in test:
-        if not len(t.annotated):
-            continue
-        if t.name in by_name:
-            yield from _named(t.name, _check_same_clip(by_name[t.name], t, gap))
         others = [thumbnails for name, thumbnails in seen.items() if name != t.name]
         if others and t.frames.available:
             yield from _named(t.name, _check_same_pictures(t, np.concatenate(others), looks))
@@ -406,7 +409,7 @@ def check_data(
     samples: Samples,  # to train on
     test: Iterable[Sequence] = (),  # sequences to test on
     looks: int = 60,  # frames of each sequence whose pixels are looked at
-    gap: int = 25,  # frames of one clip between training and test; less is a warning
+    seconds: float = 2.0,  # between test and training frames of a recording; less is a warning
 ) -> DataCheck:
     """Look for what makes a training fail, or its scores too high.
 
@@ -425,5 +428,5 @@ def check_data(
     findings += _check_contents(samples, table)
     test = list(test)
     findings += _check_test(test)
-    findings += _check_leaks(samples.sequences, seen, test, looks, gap)
+    findings += _check_leaks(samples.sequences, seen, test, looks, seconds)
     return DataCheck(samples, table.round(3), findings)
