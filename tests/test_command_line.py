@@ -55,6 +55,20 @@ def test_masks(work):
     assert len(list((work / "masks" / "street").glob("*.png"))) == 12
 
 
+def test_hold_out(tmp_path):
+    "A block of the street at one end, with a gap before it; never together with another choice."
+    slow = SceneConfig("slow", frames=12, fps=1.0, layout=3)
+    render_scenes(tmp_path / "scenes", [slow], progress=False)
+    call = ["train", "scenes", tmp_path / "scenes", "--variant", "centernet", "--check"]
+    call += ["--out", tmp_path / "held", "--hold-out", "0.3"]
+    said = spotnet(*call)
+    assert "validation, not trained on: 4 of slow" in said, said
+    assert "0 of 4 test frames have a training frame of the same recording within 2 s" in said, said
+    run = [sys.executable, "-m", "spotnet", *map(str, call), "--validation", "7-12"]
+    both = subprocess.run(run, capture_output=True, text=True)
+    assert both.returncode == 2 and "leave out --validation" in both.stderr, both.stderr
+
+
 def test_check_before_training(work):
     if not (work / "masks").exists():
         test_masks(work)
@@ -75,7 +89,7 @@ def test_check_before_training(work):
         "--check",
     )
     assert (
-        "6 test frames are within 25 frames" in said
+        "100% of 6 test frames have a training frame of the same recording within 2 s" in said
         and (work / "checked" / "check.png").stat().st_size > 10_000
     )
     facts = json.loads((work / "checked" / "check.json").read_text())
