@@ -625,6 +625,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'spotnet.data.splits._block_roles': ('01_data/splits.html#_block_roles', 'spotnet/data/splits.py'),
                                      'spotnet.data.splits._distances': ('01_data/splits.html#_distances', 'spotnet/data/splits.py'),
                                      'spotnet.data.splits._parts_of_name': ('01_data/splits.html#_parts_of_name', 'spotnet/data/splits.py'),
+                                     'spotnet.data.splits._recordings_of_all': ( '01_data/splits.html#_recordings_of_all',
+                                                                                 'spotnet/data/splits.py'),
                                      'spotnet.data.splits._whole_recordings': ( '01_data/splits.html#_whole_recordings',
                                                                                 'spotnet/data/splits.py'),
                                      'spotnet.data.splits.near_training': ('01_data/splits.html#near_training', 'spotnet/data/splits.py'),

@@ -59,6 +59,26 @@ def recordings(sequence: Sequence, rate: float = 25.0) -> Recordings:
     seconds = np.array(numbers, float) / per_second
     return Recordings(indices, np.array(names, object), seconds)
 
+# %% ../../nbs/01_data/20_splits.ipynb #2bb07f68
+def _recordings_of_all(sequences: list[Sequence], rate: float) -> list[Recordings]:
+    "The `recordings` of sequences. A name under which sequences hold the same times is a habit."
+    found = [recordings(s, rate) for s in sequences]
+    times = {}  # name of the recording -> name of the sequence -> its times
+    for s, f in zip(sequences, found):
+        for name, second in zip(f.names, f.seconds):
+            times.setdefault(name, {}).setdefault(s.name, set()).add(float(second))
+    habits = set()
+    for name, by_sequence in times.items():
+        sets = list(by_sequence.values())
+        both = sum(map(len, sets)) - len(set.union(*sets))
+        if len(sets) > 1 and both > 0.5 * min(map(len, sets)):
+            habits.add(name)
+    own = []
+    for s, f in zip(sequences, found):
+        names = [f"{s.name}/{name}" if name in habits else name for name in f.names]
+        own.append(f._replace(names=np.array(names, object)))
+    return own
+
 # %% ../../nbs/01_data/20_splits.ipynb #fd094b8f
 def near_training(
     training: Iterable[Sequence],
@@ -71,15 +91,15 @@ def near_training(
     One row for each test sequence: `sequence`, `frames` (annotated), `near` (share of them with a
     training frame of the same recording less than `seconds` away) and `nearest`, the smallest
     distance in seconds; NaN where the recording does not occur in training."""
+    training, test = list(training), list(test)
+    every = _recordings_of_all([*training, *test], rate)
     trained = {}
-    for s in training:
-        found = recordings(s, rate)
+    for found in every[:len(training)]:
         for name in set(found.names):
             trained.setdefault(name, []).append(found.seconds[found.names == name])
     trained = {name: np.sort(np.concatenate(times)) for name, times in trained.items()}
     rows = []
-    for s in test:
-        found = recordings(s, rate)
+    for s, found in zip(test, every[len(training):]):
         distance = np.full(len(found.indices), np.inf)
         for name in set(found.names) & trained.keys():
             here = found.names == name
@@ -119,7 +139,7 @@ def split_frames(
     if by not in ("auto", "recording", "block"):
         raise ValueError(f"by {by!r}; expected auto, recording or block")
     sequences = list(sequences)
-    found = [recordings(s, rate) for s in sequences]
+    found = _recordings_of_all(sequences, rate)
     names = sorted({name for f in found for name in f.names})
     if by == "auto":
         by = "recording" if len(names) >= 5 else "block"
