@@ -24,7 +24,9 @@ setup(
     license=facts["license"],
     author=facts["author"],
     packages=find_packages(include=[facts["lib_path"], f"{facts['lib_path']}.*"]),
-    package_data={facts["lib_path"]: ["data/tables/*.csv", "py.typed"]},
+    package_data={
+        facts["lib_path"]: ["data/tables/*.csv", "network/vehicles.safetensors", "py.typed"]
+    },
     python_requires=f">={facts['min_python']}",
     install_requires=lines("requirements"),
     extras_require={

@@ -95,5 +95,6 @@ def test_every_other_method_is_available():
         "subsense",
         "gsoc",
         "lsbp",
+        "labels",
         "import",
     }

@@ -19,6 +19,7 @@ FLOORS = [  # a part may import from its own modules and from the floors before 
     {"network"},
     {"training"},
     {"explore", "batch"},
+    {"annotation"},
     {"cli"},
     {"__main__"},
 ]

@@ -244,6 +244,17 @@ def _boxes(sequence: Sequence, first: int = 0) -> Iterator[np.ndarray]:
         yield box_mask(sequence.objects[i], sequence.size_at(i))
 
 
+def _labels(sequence: Sequence, first: int = 0) -> Iterator[np.ndarray]:
+    """The road users (255) of the label images; of rendered scenes they are exact.
+
+    Raises `DataError` for a sequence without label images."""
+    if sequence.label_images is None:
+        remedy = "Choose a method that makes masks from video, such as median or flow."
+        raise DataError(f"sequence {sequence.name}", "no label images", "one per frame", remedy)
+    for labels in sequence.label_images[first:]:
+        yield cv2.compare(labels, 255, cv2.CMP_EQ)
+
+
 def _check_mask(
     path: Path, mask: np.ndarray, size: tuple[int, int], foreground: int = 255
 ) -> None:
@@ -302,17 +313,19 @@ METHODS = {
     "gsoc": _gsoc,
     "lsbp": _lsbp,
     "boxes": _boxes,
+    "labels": _labels,
     "import": _import,
 }
 REFINEMENTS = {"grabcut": grabcut, "tracks": tracks}
+_FROM_FILES = {"import", "labels"}  # need masks or label images, which a plain video has not
 _SELF_CUT = {"farneback"}  # cuts with boxes inside its recipe; a second cut would change the recipe
 
 
 def available_methods() -> list[str]:
-    "Names of METHODS that can run here; without `import`, which needs masks."
+    "Names of METHODS that make masks of any video here; without `import` and `labels`."
     names = []
     for method in METHODS:
-        if method == "import":
+        if method in _FROM_FILES:
             continue
         if method in _OPTIONAL:
             try:

@@ -1,7 +1,8 @@
 """The network and all that inference needs."""
 from .model import SIZES, VARIANTS, ModelConfig, Prediction, SpotNet, model_config
 from .weights import (
-    CheckpointError, convert_reference, load_checkpoint, read_weights, save_checkpoint, transfer,
+    VEHICLES, CheckpointError, convert_reference, load_checkpoint, read_weights, save_checkpoint,
+    transfer,
 )
 from .losses import Criterion, NonFiniteLoss, center_l1_loss, focal_loss, segmentation_loss
 from .geometry import REFERENCE, Conventions, Geometry
@@ -11,7 +12,7 @@ from .flops import count_flops
 
 __all__ = [
     "CheckpointError", "Conventions", "Criterion", "Detector", "Geometry", "ModelConfig",
-    "NonFiniteLoss", "Prediction", "REFERENCE", "SIZES", "SpotNet", "VARIANTS",
+    "NonFiniteLoss", "Prediction", "REFERENCE", "SIZES", "SpotNet", "VARIANTS", "VEHICLES",
     "center_l1_loss", "convert_reference", "count_flops", "decode", "detect_sequences",
     "export_onnx", "focal_loss", "load_checkpoint", "model_config", "read_weights",
     "save_checkpoint", "segmentation_loss", "transfer",

@@ -29,7 +29,7 @@ from .geometry import Conventions, Geometry, InputSpec, normalise
 from .losses import decode_boxes, encode_boxes
 from .model import STRIDE, Prediction, SpotNet
 from spotnet.network.weights import (
-    CheckpointError, config_from_header, input_from_header, load_checkpoint,
+    VEHICLES, CheckpointError, config_from_header, input_from_header, load_checkpoint,
 )
 
 # %% ../../nbs/04_network/05_detector.ipynb #4054c059
@@ -200,7 +200,8 @@ class Detector:
     "Find objects in images and sequences with a trained network."
 
     def __init__(self,
-                 model: SpotNet | Path | str,  # or the path of a checkpoint or an `.onnx` file
+                 # or the path of a checkpoint or an `.onnx` file; the shipped one detects vehicles
+                 model: SpotNet | Path | str = VEHICLES,
                  # height, width to which frames are fitted; None: their own, padded;
                  # "trained": what the network was validated with, which its checkpoint says
                  size: tuple[int, int] | None | Literal["trained"] = "trained",
@@ -209,8 +210,9 @@ class Detector:
                  batch: int = 8,  # frames that the network sees at a time
                  clip: bool = True,  # boxes end where the image ends
                  flip: bool = False,  # average with the mirror image; twice the time
-                 # magnifications to look at; several are merged by soft-NMS
-                 zooms: tuple[float, ...] = (1.0,),
+                 # magnifications to look at; several are merged by soft-NMS; None: one, but
+                 # 0.5 and 1 for the shipped network, which is to find vehicles of any size
+                 zooms: tuple[float, ...] | None = None,
                  # run a copy with batch norm folded; False: the very network
                  optimize: bool = True,
                  # torch.bfloat16 for speed on a GPU that has it
@@ -232,6 +234,9 @@ class Detector:
         self.batch = batch
         self.clip = clip
         self.flip = flip
+        if zooms is None:
+            shipped = isinstance(model, (str, Path)) and Path(model) == VEHICLES
+            zooms = (0.5, 1.0) if shipped else (1.0,)
         self.zooms = tuple(zooms)
         self.autocast = autocast
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEAST_SHOWN', 'LEAST_INSIDE', 'LEAST_SIDE', 'SHADOW', 'VEHICLE', 'Drawn', 'shadow_outline', 'cast_shadows', 'reflect',
-           'paint_vehicles', 'visible_lamps', 'ignored_regions', 'annotate', 'label_image']
+           'paint_vehicles', 'visible_lamps', 'ignored_regions', 'annotated_objects', 'label_image']
 
 # %% ../../nbs/02_scenes/10_compose.ipynb #bfd08c98
 from dataclasses import dataclass
@@ -169,11 +169,11 @@ def _image_speed(camera: Camera, moment: Moment, fps: float) -> float:
     return float(np.linalg.norm(ends[0] - ends[1])) / FINE
 
 # %% ../../nbs/02_scenes/10_compose.ipynb #31d35c8c
-def annotate(camera: Camera,
-             drawn: list[Drawn],
-             owner: np.ndarray,  # of `paint_vehicles`
-             regions: np.ndarray,  # (M, 4) ignored regions
-             fps: float) -> tuple[Objects, np.ndarray]:
+def annotated_objects(camera: Camera,
+                      drawn: list[Drawn],
+                      owner: np.ndarray,  # of `paint_vehicles`
+                      regions: np.ndarray,  # (M, 4) ignored regions
+                      fps: float) -> tuple[Objects, np.ndarray]:
     "Return the objects of a frame and, bool (256,), which owners are among them."
     rows, annotated = [], np.zeros(256, bool)
     for k, d in enumerate(drawn, 1):
@@ -198,7 +198,7 @@ def label_image(config: SceneConfig,
                 backdrop: Backdrop,
                 shadows: list[np.ndarray],  # outlines, one per drawn vehicle
                 owner: np.ndarray,  # of `paint_vehicles`
-                annotated: np.ndarray) -> np.ndarray:  # of `annotate`
+                annotated: np.ndarray) -> np.ndarray:  # of `annotated_objects`
     "Label image uint8 (H, W) of a frame: VEHICLE, SHADOW or 0."
     size = config.width, config.height
     dark = np.zeros(owner.shape, np.uint8)

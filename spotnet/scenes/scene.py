@@ -16,7 +16,7 @@ from ..data.sequences import Objects
 from .backdrop import Backdrop, Ground, draw_backdrop, paint_ground
 from .camera import FINE, MARGIN, Camera, CameraPath
 from spotnet.scenes.compose import (
-    Drawn, annotate, cast_shadows, ignored_regions, label_image, paint_vehicles, reflect,
+    Drawn, annotated_objects, cast_shadows, ignored_regions, label_image, paint_vehicles, reflect,
     shadow_outline, visible_lamps,
 )
 from .config import SceneConfig, scene_rng
@@ -139,7 +139,7 @@ def compose_frame(stage: Stage,
         for d in drawn:
             reflect(backdrop, d.sprite)
     owner = paint_vehicles(backdrop, drawn)
-    objects, annotated = annotate(camera, drawn, owner, regions, config.fps)
+    objects, annotated = annotated_objects(camera, drawn, owner, regions, config.fps)
     label = label_image(config, backdrop, shadows, owner, annotated)
     shining = Shining(camera, stage.scenery.lamps, drawn, visible_lamps(drawn, owner))
     return Composition(backdrop.image, label, objects, shining)
