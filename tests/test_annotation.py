@@ -168,6 +168,7 @@ def test_foreign_files_stay(street, files, tmp_path, place):
     with pytest.raises(DataError, match="did not write"):
         annotate([street], tmp_path, files, "csv", method="none", progress=False)
     assert (tmp_path / place).read_text() == "mine"
+    assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 1  # refused before any work
 
 
 def test_corrections_of_another_annotation_are_refused(street, files, tmp_path):

@@ -16,8 +16,8 @@ from typing import Literal
 from tqdm.auto import tqdm
 
 from .annotation import Annotation, annotate_sequence
-from .annotation_files import write_annotation
-from .corrections import read_corrections, write_doubtful
+from .annotation_files import refuse_foreign_annotation, write_annotation
+from .corrections import TO_CORRECT, read_corrections, write_doubtful
 from .ego_motion import find_cuts
 from .verdicts import Rules
 from ..data.detections import Detections
@@ -25,7 +25,7 @@ from ..data.finding import refuse_twins
 from ..data.frames import Frames, file_identity
 from ..data.result_files import read_detections, write_detections
 from ..data.sequences import Sequence
-from ..files import DataError, read_json, write_json
+from ..files import DataError, read_json, refuse_foreign, write_json
 from ..masks.camera import camera_moves
 from ..masks.writing import frames_hash, write_masks
 from ..network.detector import Detector
@@ -140,27 +140,31 @@ def annotate(
     facts, loaded = {}, []
     if given is None:
         weights = Path(teacher) / "model.safetensors" if Path(teacher).is_dir() else Path(teacher)
-        facts = {"teacher": file_identity(weights), "size": size and list(size)
-                 if size != "trained" else size}
+        facts = {"teacher": file_identity(weights), "shipped": Path(teacher) == VEHICLES,
+                 "size": list(size) if isinstance(size, tuple) else size}
 
     def detector() -> Detector:
         if not loaded:
             loaded.append(Detector(teacher, size=size))
         return loaded[0]
 
+    shots = [(whole, shot) for whole in bare
+             for shot in split_shots(whole, partial(_bar, "cuts", progress, whole))]
+    refuse_foreign_annotation([shot for _, shot in shots], out)
+    if corrections is None and ask > 0:
+        refuse_foreign([out / TO_CORRECT], out)
     annotations = []
-    for whole in bare:
-        for shot in split_shots(whole, partial(_bar, "cuts", progress, whole)):
+    for whole, shot in shots:
+        if given is None:
             bar = partial(_bar, "teacher", progress, shot)
-            if given is None:
-                detections = _detected(detector, facts, shot, out / "teacher", bar)
-            else:
-                detections = _of_shot(given[whole.name], shot)
-            masks = _masks(shot, out / "masks", method)
-            bar = partial(_bar, "motion", progress, shot)
-            annotation = annotate_sequence(shot, detections, masks, rules, classes, bar)
-            _warn_of_little(annotation)
-            annotations.append(annotation)
+            detections = _detected(detector, facts, shot, out / "teacher", bar)
+        else:
+            detections = _of_shot(given[whole.name], shot)
+        masks = _masks(shot, out / "masks", method)
+        bar = partial(_bar, "motion", progress, shot)
+        annotation = annotate_sequence(shot, detections, masks, rules, classes, bar)
+        _warn_of_little(annotation)
+        annotations.append(annotation)
     if corrections is not None:
         annotations = read_corrections(annotations, corrections)
     elif ask > 0:
