@@ -1,6 +1,7 @@
 # make run            the whole way on rendered scenes: masks, three networks, comparison, report
 # make run DATA=cdnet ROOT=data/highway    the same on real video of a fixed camera
 # make run DATA=uavdt ROOT=data/uavdt      the same on real drone video
+# make run DATA=video ROOT=street.mp4    your own video, without any annotation: annotation, detector, report
 # make peers          YOLO11n, trained from scratch on the same frames, as a row of the same report
 # make vehicles       the detector that comes with the package, trained again on varied scenes (about an hour)
 # make test           chapters export to what is committed, their cells pass, tests pass, code is clean
@@ -12,7 +13,7 @@
 PYTHON ?= python3
 DATA ?= scenes
 ROOT ?= data/$(DATA)
-OUT ?= outputs/$(if $(filter cdnet,$(DATA)),$(notdir $(ROOT)),$(DATA))
+OUT ?= outputs/$(if $(filter cdnet video,$(DATA)),$(basename $(notdir $(ROOT))),$(DATA))
 WORKERS ?= 1
 TESTS ?= 2
 BIN := .venv/bin

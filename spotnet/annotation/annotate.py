@@ -29,7 +29,7 @@ from ..files import DataError, read_json, refuse_foreign, write_json
 from ..masks.camera import camera_moves
 from ..masks.writing import frames_hash, write_masks
 from ..network.detector import Detector
-from ..network.weights import VEHICLES
+from ..network.weights import VEHICLES, checkpoint_file
 
 # %% ../../nbs/08_annotation/08_annotate.ipynb #4af3f4e7
 def _bare(sequence: Sequence) -> Sequence:
@@ -139,8 +139,8 @@ def annotate(
     given = None if format is None else _from_files(Path(teacher), format, bare, repair)
     facts, loaded = {}, []
     if given is None:
-        weights = Path(teacher) / "model.safetensors" if Path(teacher).is_dir() else Path(teacher)
-        facts = {"teacher": file_identity(weights), "shipped": Path(teacher) == VEHICLES,
+        weights = checkpoint_file(teacher)
+        facts = {"teacher": file_identity(weights), "shipped": weights == VEHICLES,
                  "size": list(size) if isinstance(size, tuple) else size}
 
     def detector() -> Detector:

@@ -7,7 +7,6 @@ __all__ = ['Verdict', 'travelled', 'track_facts', 'Rules', 'judge_tracks', 'movi
 
 # %% ../../nbs/08_annotation/04_verdicts.ipynb #0a83e771
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from typing import Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from .ego_motion import move_boxes
 from .fitting import Evidence
 from .tracks import Track, box_shares, link_boxes
 from ..files import check_types
+from ..values import suggest
 
 # %% ../../nbs/08_annotation/04_verdicts.ipynb #d6c1d427
 def travelled(
@@ -83,9 +83,7 @@ class Rules:
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
-                near = get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-                raise ValueError(f"unknown rule {name!r}; {hint}")
+                raise ValueError(f"unknown rule {name!r}; {suggest(name, known)}")
         return cls(**values)
 
 

@@ -13,7 +13,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from spotnet.batch.notebooks import (
     PARAMETER_TYPES, GridError, check_kernel, declared_parameters,
 )
 from ..files import check_name
-from ..values import read_values, settle
+from ..values import read_values, settle, suggest
 
 # %% ../../nbs/09_batch/02_grids.ipynb #c25cb44a
 @dataclass(frozen=True)
@@ -66,14 +65,6 @@ def _short(value: Any) -> str:
     return str(value)
 
 # %% ../../nbs/09_batch/02_grids.ipynb #8d2c2f46
-def _suggest(word: str, known: Iterable[str], otherwise: str) -> str:
-    "The end of a message about an unknown word: the nearest known one, or `otherwise`."
-    near = get_close_matches(word, list(known), 1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return otherwise
-
-
 def _settled(where: str, values: dict, declared: dict) -> dict:
     "Parameters without unclear values. An unknown one is refused later, by its name."
     types = {key: names for key, (_, names) in declared.items()}
@@ -93,7 +84,7 @@ def _check_parameters(where: str, notebook: Path, values: dict, declared: dict) 
     for key, value in values.items():
         if key not in declared:
             names = ", ".join(sorted(declared))
-            hint = _suggest(key, declared, f"it declares {names}")
+            hint = suggest(key, declared, f"it declares {names}")
             raise GridError(f"{where}: {notebook.name} declares no parameter {key!r}; {hint}")
         _, types = declared[key]
         if not types or _fits(value, types):
@@ -115,7 +106,7 @@ def _refuse_unknown(where: Path | str, mapping: Any, known: Sequence[str]) -> No
     if not isinstance(mapping, dict):
         raise GridError(f"{where}: found {mapping!r}; expected a mapping with {', '.join(known)}")
     if unknown := [k for k in mapping if k not in known]:
-        hint = _suggest(str(unknown[0]), known, f"expected {', '.join(known)}")
+        hint = suggest(unknown[0], known, f"expected {', '.join(known)}")
         raise GridError(f"{where}: unknown key {unknown[0]!r}; {hint}")
 
 

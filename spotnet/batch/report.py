@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -118,7 +119,8 @@ _STYLE = (
     "td,th{border-bottom:1px solid #ddd;padding:.25em .7em;text-align:right}\n"
     "th{background:#f5f5f5}td:first-child,th:first-child{text-align:left}"
     "pre{background:#f5f5f5;padding:.7em;overflow-x:auto}\n"
-    "img{max-width:100%}h2{margin-top:1.8em}nav a{margin-right:1em}.note{color:#555;font-size:13px}"
+    "img,video{max-width:100%}h2{margin-top:1.8em}nav a{margin-right:1em}"
+    ".note{color:#555;font-size:13px}"
 )
 
 
@@ -202,12 +204,13 @@ def _plot_parts(folder: Path, runs: pd.DataFrame, metrics: list[str]) -> Iterato
 
 
 def _run_parts(folder: Path, runs: pd.DataFrame) -> Iterator[str]:
-    "The tables and figures that finished runs left, those of the first seed of each setting."
+    "Tables, figures and videos of finished runs, those of the first seed of each setting."
     shown = set()
     for row in runs[runs.state == "done"].itertuples():
         place = folder / row.run
         tables = sorted(place.glob("tables/*.csv"))
         pictures = sorted(place.glob("figures/*.png"))
+        videos = sorted(place.glob("figures/*.webm"))
         title = f"{row.stage} {row.setting}".strip()
         if title in shown or not (tables or pictures):
             continue
@@ -218,6 +221,10 @@ def _run_parts(folder: Path, runs: pd.DataFrame) -> Iterator[str]:
         for path in pictures:
             picture = _image_html(path, f"{path.stem}: {row.setting}")
             yield f"<h3>{html.escape(path.stem)}</h3>{picture}"
+        for path in videos:  # too large to lie in the page
+            source = quote(path.relative_to(folder).as_posix())
+            yield (f'<h3>{html.escape(path.stem)}</h3>'
+                   f'<video controls loop muted src="{source}"></video>')
 
 
 def _failure_parts(folder: Path, runs: pd.DataFrame) -> Iterator[str]:

@@ -143,7 +143,10 @@ def _held_out(
 Masks = Annotated[Path | None, typer.Option(help="Folder of masks.")]
 Init = Annotated[
     Path | None,
-    typer.Option(help="Start from these weights: a checkpoint, or a reference .pth file."),
+    typer.Option(
+        help="Start from these weights: a checkpoint, a reference .pth file, or vehicles, "
+        "the detector that comes with the package."
+    ),
 ]
 Processes = Annotated[
     int | None,

@@ -29,7 +29,8 @@ from .geometry import Conventions, Geometry, InputSpec, normalise
 from .losses import decode_boxes, encode_boxes
 from .model import STRIDE, Prediction, SpotNet
 from spotnet.network.weights import (
-    VEHICLES, CheckpointError, config_from_header, input_from_header, load_checkpoint,
+    VEHICLES, CheckpointError, checkpoint_file, config_from_header, input_from_header,
+    load_checkpoint,
 )
 
 # %% ../../nbs/04_network/05_detector.ipynb #4054c059
@@ -235,7 +236,7 @@ class Detector:
         self.clip = clip
         self.flip = flip
         if zooms is None:
-            shipped = isinstance(model, (str, Path)) and Path(model) == VEHICLES
+            shipped = isinstance(model, (str, Path)) and checkpoint_file(model) == VEHICLES
             zooms = (0.5, 1.0) if shipped else (1.0,)
         self.zooms = tuple(zooms)
         self.autocast = autocast

@@ -9,7 +9,6 @@ __all__ = ['RECIPES', 'TrainConfig']
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +23,7 @@ from ..network.model import ModelConfig, SpotNet, model_config
 from .augmentation import AugmentConfig
 from .samples import Samples
 from .targets import TargetConfig
+from ..values import suggest
 
 # %% ../../nbs/05_training/04_recipes.ipynb #04b8ed2d
 RECIPES = {
@@ -87,9 +87,7 @@ def _check_keys(values: Iterable[str], known: Iterable[str], what: str) -> None:
     for key in values:
         if key in known:
             continue
-        near = get_close_matches(str(key), known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-        raise ValueError(f"unknown {what} {key!r}; {hint}")
+        raise ValueError(f"unknown {what} {key!r}; {suggest(key, known)}")
 
 
 def _check_config(config: "TrainConfig") -> None:
