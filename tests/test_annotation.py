@@ -8,6 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from material import write_timed
 
 from spotnet.annotation import annotate, annotate_sequence, annotation_quality, read_corrections
 from spotnet.annotation.ego_motion import neighbour_motion
@@ -83,6 +84,27 @@ def test_a_black_video(tmp_path):
     images = [np.zeros((96, 160, 3), np.uint8)] * 20
     with pytest.warns(UserWarning, match="another checkpoint or result files"):
         annotate([bare("night", images)], tmp_path, progress=False)
+
+
+def test_headlights_only(tmp_path):
+    scene = render_scene(SceneConfig("night", weather="night", layout=11, seed=5, frames=30))
+    lights = [(np.clip(f.astype(int) - 170, 0, 85) * 3).astype(np.uint8) for f in scene.frames]
+    [annotation] = annotate([bare("night", lights)], tmp_path, progress=False)
+    [read] = load_sequences("mot", tmp_path)
+    assert [len(o) for o in read.objects] == [len(o) for o in annotation.sequence.objects]
+    assert annotation_quality(scene, annotation.sequence)["precision"] > 0.9  # of few boxes
+    assert annotation.summary()["ignored"] > 10  # pairs of lights
+
+
+def test_a_variable_frame_rate(street, files, tmp_path):
+    ticks = np.cumsum(np.random.default_rng(0).integers(20, 90, len(street)))
+    path = write_timed(tmp_path / "street.mp4", "libx264", street.frames, ticks, crf="12")
+    options = {"teacher": files, "format": "csv", "progress": False}
+    [annotation] = annotate(load_sequences("video", path), tmp_path / "out", **options)
+    quality = annotation_quality(street, annotation.sequence)
+    assert quality["recall"] > 0.85 and quality["precision"] > 0.9
+    [read] = load_sequences("mot", tmp_path / "out")
+    assert len(read) == len(street)
 
 
 def test_cuts_end_tracks(street, tmp_path):

@@ -2,12 +2,11 @@
 
 import pickle
 from concurrent.futures import ProcessPoolExecutor
-from fractions import Fraction
 from multiprocessing import get_context
 
-import av
 import numpy as np
 import pytest
+from material import write_timed
 
 from spotnet.data.video import VideoFrames
 
@@ -30,17 +29,7 @@ def number(image):
 
 def write(path, codec, ticks, clock=1000, **options):
     "A video of COUNT pictures; picture i is shown from `ticks[i]` on, in 1/clock seconds."
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = 16 * BITS, 48, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, clock)
-        stream.codec_context.gop_size = 24
-        for i, tick in enumerate(ticks):
-            frame = av.VideoFrame.from_ndarray(picture(i))
-            frame.pts, frame.time_base = int(tick), Fraction(1, clock)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
+    return write_timed(path, codec, map(picture, range(len(ticks))), ticks, clock, **options)
 
 
 def steps(kind):
