@@ -173,11 +173,16 @@ def contact_sheet(
     return np.vstack(rows)
 
 # %% ../../nbs/08_annotation/06_annotation_files.ipynb #e8be43d9
+_WIDEST = 640  # pixels of a video to look at
+
+
 def _pictures(sequence: Sequence, seconds: float) -> Iterator[np.ndarray]:
     "The first annotated pictures of a sequence."
     most = round(seconds * playing_rate(sequence.frames))
+    scale = min(1, _WIDEST / sequence.size[1])
     for i, image in enumerate(sequence.frames[:max(most, 1)]):
-        yield draw_annotation(image, sequence, i)
+        picture = draw_annotation(image, sequence, i)
+        yield cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def refuse_foreign_annotation(sequences: list[Sequence], out: Path) -> None:
