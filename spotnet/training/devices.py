@@ -26,15 +26,16 @@ def _uses_gpu() -> bool:
     return torch.cuda.is_available() and not os.environ.get("ACCELERATE_USE_CPU")
 
 
-def _cpu_bf16() -> str:
-    "How the CPU computes in bf16: amx, avx512, or an empty text where oneDNN would emulate it."
+def _cpu_bf16() -> bool:
+    "Whether the CPU multiplies bf16 in hardware, so that oneDNN need not emulate it."
     flags = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.9
-    # ONEDNN_MAX_CPU_ISA, or an older oneDNN, may leave instructions of the processor unused
-    if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return ""
-    if flags.get("amx_bf16"):
-        return "amx"
-    return "avx512" if flags.get("avx512_bf16") else ""
+    if not (flags.get("amx_bf16") or flags.get("avx512_bf16")):
+        return False
+    # an older oneDNN, or ONEDNN_MAX_CPU_ISA, may leave instructions of the processor unused
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    used = any(name in limit for name in ("BF16", "FP16", "AMX", "AVX10", "ALL", "DEFAULT"))
+    supported = torch.backends.mkldnn.is_available()
+    return used and supported and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _abilities() -> dict[str, bool]:
@@ -42,7 +43,7 @@ def _abilities() -> dict[str, bool]:
     if _uses_gpu():
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return {"bf16": bf16, "fp16": True, "fp32": True}
-    return {"fp32": True, "fp16": False, "bf16": bool(_cpu_bf16())}
+    return {"fp32": True, "fp16": False, "bf16": _cpu_bf16()}
 
 
 def choose_precision(wanted: str) -> str:
@@ -54,7 +55,7 @@ def choose_precision(wanted: str) -> str:
         if _uses_gpu():
             wanted = "bf16" if able["bf16"] else "fp16"
         else:
-            wanted = "bf16" if _cpu_bf16() == "amx" else "fp32"
+            wanted = "bf16" if able["bf16"] else "fp32"
     if not able[wanted]:
         device = torch.cuda.get_device_name() if _uses_gpu() else "this CPU"
         others = ", ".join(name for name, there in able.items() if there)
