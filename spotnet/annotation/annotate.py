@@ -7,12 +7,13 @@ __all__ = ['LEAST_FRAMES', 'split_shots', 'annotate', 'motion_method']
 
 # %% ../../nbs/08_annotation/08_annotate.ipynb #ef2e49c8
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from .annotation import Annotation, annotate_sequence
@@ -66,11 +67,29 @@ def _detected(
     return found
 
 
+def _refuse_unnamed_classes(
+    teacher: Path, found: Iterable[Detections], classes: tuple[str, ...], chosen: bool
+) -> None:
+    "DataError where persons may count as vehicles: classes neither chosen nor all named."
+    numbers = np.unique(np.concatenate([d.labels for d in found]))
+    named = numbers.min(initial=0) >= 0 and numbers.max(initial=0) < len(classes)
+    if named or (len(classes) == 1 and (chosen or len(numbers) < 2)):
+        return
+    listed = ", ".join("others" if n < 0 else str(n) for n in numbers)
+    raise DataError(teacher, f"detections of {len(numbers)} or more classes ({listed})", "vehicles",
+                    "Choose the classes that are vehicles: --vehicles 2,3,5,7 for car, motorcycle, "
+                    "bus and truck in YOLO files of a detector trained on COCO, --vehicles 3,4,6,8 "
+                    "in COCO files. If all are vehicles, name them all with --classes.")
+
+
 def _from_files(
-    teacher: Path, format: str, sequences: list[Sequence], repair: bool
+    teacher: Path, format: str, sequences: list[Sequence], repair: bool,
+    classes: tuple[str, ...], vehicles: Collection[str | int] | None,
 ) -> dict[str, Detections]:
     "Detections by the sequence's name. DataError where a sequence has none."
-    found = {d.name: d for d in read_detections(teacher, format, sequences, repair)}
+    read = read_detections(teacher, format, sequences, repair, vehicles)
+    _refuse_unnamed_classes(teacher, read, classes, vehicles is not None)
+    found = {d.name: d for d in read}
     missing = [s.name for s in sequences if s.name not in found]
     if missing:
         raise DataError(teacher, f"detections of {', '.join(sorted(found)) or 'nothing'}",
@@ -123,20 +142,24 @@ def annotate(
     # height, width to which frames are fitted for the teacher; None: their own
     size: tuple[int, int] | None | Literal["trained"] = "trained",
     repair: bool = False,  # leave damaged rows of result files out
+    # classes of result files that are vehicles, by number in the file; None: all
+    vehicles: Collection[str | int] | None = None,
     progress: bool = True,  # show bars
 ) -> list[Annotation]:
     """Annotate vehicles in videos, and write the annotation to `out`.
 
     Writes what `write_annotation` writes, the masks to `masks/<sequence>`, the detections of a
     checkpoint to `teacher/<sequence>`, the figures to `summary.json`, and without `corrections` the
-    most doubtful frames to `correct`. Raises ValueError for sequences without frames, and what
-    the readers, masks and writers raise."""
+    most doubtful frames to `correct`. Raises ValueError for sequences without frames, `DataError`
+    for result files of several classes without `vehicles` or names for all of them, and what the
+    readers, masks and writers raise."""
     out = Path(out)
     bare = [_bare(s) for s in sequences]
     refuse_twins(((s.name, f"sequences[{i}]") for i, s in enumerate(bare)), "sequence")
     if not bare or any(not s.frames.available or not len(s) for s in bare):
         raise ValueError("annotate needs sequences with frames; give a video or a folder of images")
-    given = None if format is None else _from_files(Path(teacher), format, bare, repair)
+    given = None if format is None else _from_files(
+        Path(teacher), format, bare, repair, classes, vehicles)
     facts, loaded = {}, []
     if given is None:
         weights = checkpoint_file(teacher)

@@ -9,7 +9,7 @@ __all__ = ['Format', 'FORMATS', 'result_names', 'write_detections', 'read_detect
 import csv
 import re
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Literal, get_args
@@ -25,13 +25,13 @@ from .finding import files_named, refuse_twins
 from .frames import is_hidden
 from .rows import line_of, read_rows
 from .sequences import Sequence
-from .yolo_results import read_yolo, yolo_texts
+from .yolo_results import read_yolo, video_stem, yolo_texts
 from spotnet.files import (
     OR_REPAIR, DataError, Repairs, check_name, remove_temporary, write_files,
 )
 
 # %% ../../nbs/01_data/17_result_files.ipynb #1c9a5c29
-Format = Literal["uadetrac", "uavdt", "coco", "csv", "yolo"]
+Format = Literal["uadetrac", "uavdt", "coco", "csv", "yolo", "mot"]
 FORMATS = get_args(Format)
 
 
@@ -71,6 +71,10 @@ def _uadetrac_row(i: int, frame: int, box: str) -> str:
 def _uavdt_row(i: int, frame: int, box: str) -> str:
     return f"{frame},-1,{box},1,-1\n"
 
+
+def _mot_row(i: int, frame: int, box: str) -> str:
+    return f"{frame},-1,{box},-1,-1,-1\n"
+
 # %% ../../nbs/01_data/17_result_files.ipynb #174f7f6c
 def _csv_text(detections: list[Detections]) -> str:
     "A table. A sequence in which nothing was found has a row of its name alone."
@@ -96,6 +100,8 @@ def _texts(
         return _uadetrac_texts(detections, name)
     if format == "uavdt":
         return {f"{d.name}.txt": _text(d, 0, _uavdt_row) for d in detections}
+    if format == "mot":
+        return {f"{d.name}.txt": _text(d, 1, _mot_row) for d in detections}
     if format == "yolo":
         return yolo_texts(detections, _needed(sequences, _YOLO_NEEDS))
     if format == "csv":
@@ -144,7 +150,7 @@ def write_detections(
     folder = Path(folder)
     for d in detections:
         check_name(d.name)
-        if format in ("uadetrac", "uavdt") and any(map(is_hidden, d.name.split("/"))):
+        if format in ("uadetrac", "uavdt", "mot") and any(map(is_hidden, d.name.split("/"))):
             remedy = "Rename the sequence, or choose the format csv or coco."
             raise DataError(d.name, "the name of a hidden file", "one that is looked for", remedy)
         _refuse_unsound(d)
@@ -183,18 +189,24 @@ def _leave_out(
 _CHANCE = "a probability from 0 to 1"
 
 
-def _read_text(file: Path, name: str, detrac: bool, repair: bool) -> Detections:
-    "One UA-DETRAC or UAVDT result file. UAVDT's toolkit takes any score."
+def _read_text(file: Path, name: str, format: str, repair: bool) -> Detections:
+    """One UA-DETRAC, UAVDT or MOTChallenge result file. UAVDT's toolkit takes any score.
+
+    Trackers may write -1 instead of a MOTChallenge score: such rows get 1, with a warning."""
     repairs = Repairs(file, repair)
     rows = read_rows(file, 7, "frame,index,left,top,width,height,score", repairs=repairs)
-    boxes = corners_from_xywh(rows[:, 2:6], first_pixel=1 if detrac else 0)
+    boxes = corners_from_xywh(rows[:, 2:6], first_pixel=0 if format == "uavdt" else 1)
+    unscored = (rows[:, 6] == -1) & (format == "mot")
+    if unscored.any():
+        rows[unscored, 6] = 1
+        warnings.warn(f"{file}: {unscored.sum()} rows have no score (-1); they get 1", stacklevel=2)
     far = (np.abs(rows[:, 2:7]) > FARTHEST).any(1) | (np.abs(rows[:, 0]) > 2**53)
     odd = (rows[:, 6] < 0) | (rows[:, 6] > 1)
     checks = (
         (far, "a number beyond measure", _LIMIT),
         (has_no_size(boxes), "a box without size, {4:g}x{5:g}", _SIZE),
         (rows[:, 0] % 1 > 0, "a frame number with a fraction", "a whole number"),
-        (odd & detrac, "a score of {6:g}", _CHANCE),
+        (odd & (format != "uavdt"), "a score of {6:g}", _CHANCE),
     )
 
     def where(row: int) -> tuple[str, str]:
@@ -321,15 +333,17 @@ def _class_numbers(
 def _read(
     path: Path, format: str, sequences: list[Sequence] | None, repair: bool, keep: set | None
 ) -> list[Detections]:
-    if format in ("uadetrac", "uavdt"):
-        detrac = format == "uadetrac"
-        files = files_named(path, "*_Det_*.txt" if detrac else "*.txt", own=True)
+    if format in ("uadetrac", "uavdt", "mot"):
+        files = files_named(path, "*_Det_*.txt" if format == "uadetrac" else "*.txt", own=True)
         root = path if path.is_dir() else path.parent
         names = [f.relative_to(root).with_suffix("").as_posix() for f in files]
-        if detrac:
+        if format == "uadetrac":
             names = [re.sub(r"_Det_(?!.*_Det_)[^/]*$", "", name) for name in names]
+        if format == "mot" and any(name.endswith("/det/det") for name in names):  # a data set
+            inside = [(n, f) for n, f in zip(names, files) if n.endswith("/det/det")]
+            names, files = zip(*((n.removesuffix("/det/det"), f) for n, f in inside))
         places = refuse_twins(zip(names, files), "result file of a sequence")
-        return [_read_text(f, name, detrac, repair) for name, f in places.items()]
+        return [_read_text(f, name, format, repair) for name, f in places.items()]
     if format == "csv":
         return _read_csv(path / "detections.csv" if path.is_dir() else path, repair)
     if format == "coco":
@@ -337,7 +351,11 @@ def _read(
         return read_coco_results(file, _needed(sequences, _COCO_NEEDS), repair, keep)
     if format == "yolo":
         known = _needed(sequences, _YOLO_NEEDS)
-        read = [read_yolo(path, s, len(known) == 1, repair) for s in known]
+        stems = Counter(video_stem(s.name) for s in known)
+        read = [
+            read_yolo(path, s, len(known) == 1, repair, stem if stems[stem] == 1 else None)
+            for s, stem in ((s, video_stem(s.name)) for s in known)
+        ]
         return [d for d in read if d is not None]
     raise _unknown_format(format)
 
