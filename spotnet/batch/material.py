@@ -8,7 +8,7 @@ __all__ = ['select_sequences', 'label_method', 'used_methods', 'label_as_in_trai
 
 # %% ../../nbs/09_batch/11_material.ipynb #114d347a
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -258,24 +258,28 @@ def score_beside(
     name: str,  # of the detector, in the report
     results: Path | str,  # folder or file of its detections
     format: str = "csv",  # one of FORMATS
+    classes: Collection[str | int] | None = None,  # detections of these only; see read_detections
 ) -> Path:
     """Score result files on the test frames of an experiment; return the folder with the figures.
 
-    Detections count as one class. Raises DataError where no run of the experiment names its test
-    frames, where `results` has none of its sequences, and what `read_detections` raises."""
+    Detections count as one class; the report says so where they have several. Raises DataError
+    where no run of the experiment names its test frames, where `results` has none of its
+    sequences, and what `read_detections` raises."""
     experiment = Path(experiment)
     given = _parameters_of_training(experiment)
     names = [given[key] for key in ("test_names", "test_frames")]
     split = None if names[0] else "test"
     videos = select_sequences(given["data"], given["root"], names[0] or None, names[1], split=split)
     scored = [s[::given.get("test_step", 1)] for s in videos]
-    read = {d.name: replace(d, labels=None) for d in read_detections(results, format, scored)}
+    read = {d.name: d for d in read_detections(results, format, scored, classes=classes)}
     found = []
     for s in scored:
         if s.name not in read:
             raise DataError(results, f"no detections of {s.name}", "those of every test sequence",
                             f"It has {', '.join(sorted(read)) or 'none'}.")
         found.append(read[s.name][np.isin(read[s.name].frames, s.numbers)])
+    kinds = np.unique(np.concatenate([d.labels for d in found]))
+    found = [replace(d, labels=None) for d in found]
     separate, merged = separate_boxes(given["data"], given["root"], scored)
     folder = experiment / f"{BESIDE}{check_name(name)}"
     folder.mkdir(exist_ok=True)
@@ -284,6 +288,8 @@ def score_beside(
     kept = {"data": given["data"], "root": given["root"], "results": str(results)}
     facts = {"stage": "beside", "notebook": "", "parameters": kept, "given": kept}
     write_json(folder / "params.json", facts)
+    if len(kinds) > 1:
+        figures["remark"] += f" Its {len(kinds)} classes count as one."
     for unknown in ("train_count", "near_training"):
         figures.pop(unknown)
     about = {"variant": f"{name} (its result files)", "data": given["data"], "size": name}

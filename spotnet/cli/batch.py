@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GridFile', 'ExperimentFolder', 'Timeout', 'Retries', 'Parameters', 'Only', 'DryRun', 'PrintSbatch', 'Collect',
-           'Experiment', 'Baseline', 'Watch', 'Beside', 'BesideFormat', 'run', 'collect', 'status']
+           'Experiment', 'Baseline', 'Watch', 'Beside', 'BesideFormat', 'BesideClasses', 'run', 'collect', 'status']
 
 # %% ../../nbs/10_plumbing/11_cli_batch.ipynb #4d7f084b
 import signal
@@ -176,30 +176,36 @@ Beside = Annotated[
     typer.Option(help="name=FOLDER: also score these result files; repeat for several."),
 ]
 BesideFormat = Annotated[
-    str, typer.Option("--format", help="Of --beside: csv, uadetrac, uavdt, coco or yolo.")
+    str, typer.Option("--format", help="Of --beside: csv, yolo, coco, mot, uadetrac or uavdt.")
+]
+BesideClasses = Annotated[
+    str | None,
+    typer.Option("--classes", help="Only these classes of --beside, by number: 2,3,5,7."),
 ]
 
 
 @app.command(
     epilog="Examples: spotnet collect outputs/highway; "
-    "spotnet collect outputs/highway --beside yolo26=results/ --format yolo"
+    "spotnet collect outputs/highway --beside yolo26=results/ --format yolo --classes 2,3,5,7"
 )
 def collect(
     folder: Experiment,
     baseline: Baseline = None,
     beside: Beside = None,
     format: BesideFormat = "csv",
+    classes: BesideClasses = None,
 ) -> None:
     "Rebuild tables, plots and report.html from the run folders."
     from spotnet.batch.report import collect as rebuild
 
+    chosen = [name.strip() for name in classes.split(",")] if classes else None
     for text in beside or ():
         name, equals, results = text.partition("=")
         if not (name and equals and results):
             raise ValueError(f"--beside {text}: expected name=FOLDER, such as yolo26=results/")
         from spotnet.batch.material import score_beside
 
-        score_beside(folder, name, Path(results), format)
+        score_beside(folder, name, Path(results), format, chosen)
     runs = rebuild(folder, baseline)
     made = [folder / name for name in ("tables", "plots", "report.html")]
     typer.echo(f"{len(runs)} runs: {', '.join(map(str, made))}")
