@@ -45,7 +45,7 @@ class DataError(ValueError):
 
 
 def _shown(text: Any, most: int = 500) -> str:
-    "Text from outside for one line of a terminal: printable, cut after `most` characters."
+    "Make foreign text fit one line of a terminal: printable, cut after `most` characters."
     start = str(text)[:most + 1]
     printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in start)
     if len(printable) <= most:
@@ -66,14 +66,14 @@ class Repairs:
         self.first = None  # the error of the first entry that was left out
 
     def add(self, error: DataError, count: int = 1) -> None:
-        "Raise the error, or count what it names as left out."
+        "Raise the error, or count its entries as left out."
         if not self.repair:
             raise error
         self.first = self.first or error
         self.count += count
 
     def tell(self, entries: str) -> None:
-        "Warn once of what was left out."
+        "Warn once about the entries left out."
         if self.count:
             told = f"{self.path}: {self.count} damaged {entries} left out; the first: {self.first}"
             warnings.warn(told, stacklevel=3)
@@ -84,8 +84,8 @@ _TEMPORARY = re.compile(r"\..+\.\d+\.part(\.\w+)?")  # as `replacing` names it
 
 @contextmanager
 def replacing(path: Path | str,  # the file to write; its folder is created if necessary
-              ending: str = "",  # of the temporary file, for writers that choose a format by it
-              own: bool = False,  # refuse to replace a file that this project did not write
+              ending: str = "",  # suffix of the temporary file, if the format depends on it
+              own: bool = False,  # refuse to replace a file that this library did not write
               ) -> Iterator[Path]:
     "Yield a temporary path. On success it is renamed to `path`; on an error it is deleted."
     path = Path(path)
@@ -103,14 +103,14 @@ def replacing(path: Path | str,  # the file to write; its folder is created if n
 
 
 def remove_temporary(folder: Path | str,
-                     name: str = "",  # only those of this file; "" removes all of the folder
+                     name: str = "",  # only those of this file; "": all in the folder
                      ) -> None:
     """Remove temporary files that killed processes left in a folder.
 
     Without `name`, no other process may be writing to the folder: its temporary files would be
     removed as well."""
     for temporary in Path(folder).glob(f".{escape(name) or '*'}.*.part*"):
-        if _TEMPORARY.fullmatch(temporary.name):  # .part alone is also the name of a download
+        if _TEMPORARY.fullmatch(temporary.name):  # .part alone is also the suffix of downloads
             temporary.unlink(missing_ok=True)
 
 # %% ../nbs/10_plumbing/01_files.ipynb #4a2b235f
@@ -133,7 +133,7 @@ def write_table(path: Path | str, table: pd.DataFrame, own: bool = False) -> Pat
 
 
 def write_figure(path: Path | str, figure: Any, dpi: int = 90, own: bool = False) -> Path:
-    "Write a matplotlib figure, in the format that the name's ending says. Return the path."
+    "Write a matplotlib figure in the format of the path's suffix. Return the path."
     with replacing(path, own=own) as temporary:
         figure.savefig(temporary, dpi=dpi, format=Path(path).suffix[1:])
     return Path(path)
@@ -143,15 +143,15 @@ _REQUIRED = object()
 
 
 def read_json(path: Path | str,
-              default: Any = _REQUIRED,  # returned where there is no such file
+              default: Any = _REQUIRED,  # returned if the file does not exist
               expected: str = "JSON",  # what the file should contain, for the message
               kind: type = object,  # of the value: dict, list, ...
               remedy: str = "Remove it, or make or download it again.",  # for the message
               ) -> Any:
-    """The value in a JSON file.
+    """Return the value in a JSON file.
 
-    Raises DataError for a file that is unreadable, no JSON, or of another kind, and, without
-    `default`, for one that is missing."""
+    Raises DataError for a file that is unreadable, not JSON, or of another kind. Without
+    `default`, it also raises for a missing file."""
     try:
         value = json.loads(Path(path).read_bytes())  # UTF-8 or 16, with a byte order mark or not
     except OSError as error:
@@ -179,7 +179,7 @@ def _sum(content: bytes | Path) -> str:
 
 
 def own_names(folder: Path | str) -> dict[str, set[str]]:
-    "The files that this project wrote into a folder: {name: SHA-256 of all its contents}."
+    "Return the files that this library wrote into a folder: {name: SHA-256 of all its contents}."
     try:
         text = (Path(folder) / LEDGER).read_text("utf-8", "surrogateescape")
     except OSError:  # there is none
@@ -193,18 +193,18 @@ def own_names(folder: Path | str) -> dict[str, set[str]]:
 
 
 def record(folder: Path | str,
-           files: dict[str, bytes | Path]) -> None:  # by name, which may lead below the folder
-    "Note in the ledger of a folder what is about to be written there."
+           files: dict[str, bytes | Path]) -> None:  # by name, possibly with subfolders
+    "Record files in the ledger of a folder, before they appear there."
     lines = [f"{_sum(content)}  {name}\n" for name, content in files.items()]
-    # a line end in front, because a killed process may have left half a line
+    # begin with a newline, because a killed process may have left an incomplete line
     text = "".join(["\n", *lines]).encode("utf-8", "surrogateescape")
     with (Path(folder) / LEDGER).open("ab", buffering=0) as ledger:
         ledger.write(text)
 
 
 def is_own(path: Path | str,
-           sums: Collection[str] | None = None) -> bool:  # of its name, if they are known
-    "Whether a file is one that this project wrote, with the content that it wrote."
+           sums: Collection[str] | None = None) -> bool:  # recorded for its name, if known
+    "Whether this library wrote a file with its current content."
     path = Path(path)
     if sums is None:
         sums = own_names(path.parent).get(path.name, ())
@@ -212,12 +212,12 @@ def is_own(path: Path | str,
 
 
 def refuse_foreign(paths: Iterable[Path | str],
-                   # folder whose ledger notes them by their place in it; None: each file's own
+                   # folder whose ledger lists them by relative path; None: each file's own folder
                    root: Path | str | None = None) -> None:
-    "Raise DataError for the first path where a file lies that this project did not write so."
+    "Raise DataError for the first path with a file that this library did not write as it is."
     ledgers = {}
     for path in map(Path, paths):
-        if not os.path.lexists(path):  # a link that leads nowhere is also somebody's
+        if not os.path.lexists(path):  # a dangling link is also a foreign file
             continue
         home = path.parent if root is None else Path(root)
         if home not in ledgers:
@@ -230,28 +230,28 @@ def refuse_foreign(paths: Iterable[Path | str],
 
 
 def write_files(folder: Path | str, files: dict[str, str]) -> list[Path]:
-    "Write several texts (by name, which may have folders) to a folder, none over a foreign file."
+    "Write texts (by name, possibly with subfolders) to a folder, never over a foreign file."
     paths = {Path(folder) / name: text.encode() for name, text in files.items()}
     refuse_foreign(paths)
     for path, data in paths.items():
         with replacing(path) as temporary:
             temporary.write_bytes(data)
-            record(path.parent, {path.name: data})  # behind the data, for which a disk may be full
+            record(path.parent, {path.name: data})  # after the data: the disk may be full
     return list(paths)
 
 # %% ../nbs/10_plumbing/01_files.ipynb #acebd355
 def read_table(path: Path | str,
                numbers: Iterable[str] = (),  # columns that must exist; a cell is a number or empty
                ) -> pd.DataFrame:
-    """A CSV file as a table.
+    """Read a CSV file as a table.
 
-    Raises DataError for a file that is missing or no table, for a column of `numbers` that is
-    missing, and for a cell of it that is no number."""
+    Raises DataError for a missing file, for a file that is not a table, for a missing column of
+    `numbers`, and for a cell in such a column that is not a number."""
     numbers = list(numbers)
     remedy = "Remove it, or what it belongs to, and make it again."
     try:
         with warnings.catch_warnings():
-            # a row with more cells than the head is an error
+            # a row with more cells than the header is an error
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(path, index_col=False)
     except OSError as error:
@@ -267,7 +267,7 @@ def read_table(path: Path | str,
         odd = table[name].notna() & pd.to_numeric(table[name], errors="coerce").isna()
         if odd.any():
             row = int(odd.argmax())
-            line = row + 2  # line 1 is the head
+            line = row + 2  # line 1 is the header
             found = repr(table[name].iloc[row])
             raise DataError(f"{path}:{line}", found, f"a number in column {name}", remedy)
     return table
@@ -293,9 +293,9 @@ def _check_count(value: Any, where: Any) -> None:
 
 
 def parse_yaml(text: str, where: Any, loader: type = yaml.SafeLoader) -> Any:
-    """The value of a YAML document.
+    """Return the value of a YAML document.
 
-    Raises DataError, naming `where`, for a document that is unsound, too large, or would construct
+    Raises DataError, naming `where`, for a document that is invalid, too large, or would construct
     objects."""
     try:
         value = yaml.load(text, loader)
@@ -308,7 +308,7 @@ def parse_yaml(text: str, where: Any, loader: type = yaml.SafeLoader) -> Any:
 
 
 def read_yaml(path: Path | str, loader: type = yaml.SafeLoader) -> Any:
-    "The value in a YAML file, as `parse_yaml`; DataError also for a file that is no UTF-8 text."
+    "Read a YAML file like `parse_yaml`; DataError also for a file that is not UTF-8 text."
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -344,7 +344,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _described(kind: Any) -> str:
-    "A type hint in a message: choices as words, other hints as they are written."
+    "Format a type hint for a message: choices as words, other hints as written."
     parts, plain = get_args(kind), get_origin(kind)
     if plain is Literal:
         return f"one of {', '.join(map(str, parts))}"
@@ -364,7 +364,7 @@ def check_types(config: Any) -> None:
 
 # %% ../nbs/10_plumbing/01_files.ipynb #eb79f977
 def _name_fault(name: str) -> str | None:
-    "What makes a name unsafe as a path below a folder, in words; None for a safe one."
+    "Describe what makes a name unsafe as a path below a folder; None for a safe name."
     if not name:
         return "nothing"
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
@@ -372,14 +372,14 @@ def _name_fault(name: str) -> str | None:
     parts = str(name).split("/")
     if "" in parts or "." in parts or ".." in parts:
         return "a path that leads elsewhere"
-    # file systems allow 255 bytes, which must hold endings too
+    # file systems allow 255 bytes, which must include suffixes
     if max(len(p.encode()) for p in parts) > 200:
         return "more than 200 bytes"
     return None
 
 
 def check_name(name: str, where: Any = "the name of a sequence") -> str:
-    "Return `name` if a file or folder below another may have it; otherwise raise DataError."
+    "Return `name` if it is safe as a path below a folder; otherwise raise DataError."
     fault = _name_fault(name)
     if fault is None:
         return name

@@ -32,7 +32,7 @@ from ..training.validation import describe_frames, hold_out
 
 # %% ../../nbs/09_batch/11_material.ipynb #d7af01bf
 def _frame_range(text: str) -> tuple[int, int] | None:
-    "First and last of \"61-120\"; None for an empty text. ValueError for any other."
+    "First and last of a text such as \"61-120\"; None if it is empty. ValueError for other text."
     if not text:
         return None
     found = re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", text)
@@ -43,7 +43,7 @@ def _frame_range(text: str) -> tuple[int, int] | None:
 
 def _scenes_on_the_spot(names: list[str] | None, split: str | None,
                         ranges: Callable[[str], tuple[int, int] | None]) -> list[Sequence]:
-    "Render default scenes of these names and this split, no further than their last frame."
+    "Render default scenes of these names and this split, up to the last frame of their range."
     configs = [c for c in default_scenes()
                if (not names or c.name in names) and split in (None, c.split)]
     absent = sorted(set(names or ()) - {c.name for c in configs})
@@ -68,9 +68,9 @@ def select_sequences(data: str,  # a source of `load_sequences`
                      step: int = 1,  # every n-th frame
                      split: str | None = None,
                      ) -> list[Sequence]:
-    """Return sequences of a data set, as notebook parameters name them.
+    """Return sequences of a data set, selected by notebook parameters.
 
-    ValueError for a name that is not there or a range that is none."""
+    ValueError for an unknown name or a malformed range."""
     ranges = frames if isinstance(frames, dict) else {}
     if unknown := set(ranges) - set(names or ranges):
         raise ValueError(f"frames are given for {', '.join(sorted(unknown))}, "
@@ -94,16 +94,16 @@ def select_sequences(data: str,  # a source of `load_sequences`
 def label_method(sequence: Sequence, method: str = "auto") -> str:
     """Return the mask method for a sequence.
 
-    `auto` is `flow` where the camera flies (`attributes['camera'] == 'drone'`), else `median`."""
+    `auto` is `flow` if the camera flies (`attributes['camera'] == 'drone'`), else `median`."""
     if method != "auto":
         return method
     return "flow" if sequence.attributes.get("camera") == "drone" else "median"
 
 # %% ../../nbs/09_batch/11_material.ipynb #79423e09
 def used_methods(masks: Path | str, sequences: Iterable[Sequence]) -> dict[str, str]:
-    """Return sequence name -> method of its masks in a folder, as their manifest says.
+    """Return sequence name -> method of its masks in a folder, from their manifest.
 
-    `unknown` for masks without a manifest, which other programs made."""
+    `unknown` for masks without a manifest, made by other programs."""
     found = {}
     for sequence in sequences:
         manifest = read_json(Path(masks) / sequence.name / MANIFEST, {}, "facts of masks", dict)
@@ -115,12 +115,12 @@ def label_as_in_training(sequence: Sequence,
                          index: int,  # of the frame
                          training: Iterable[Sequence],
                          masks: Path | str,  # folder of the masks of `training`
-                         reach: int = 300,  # frames to either side from which it may be made
+                         reach: int = 300,  # frames to either side that the method may use
                          ) -> np.ndarray | None:
-    """Make the label mask uint8 (H, W) of one frame as those of the same kind of camera were made.
+    """Make the label mask uint8 (H, W) of one frame by the method used for the same kind of camera.
 
-    A method needs the frames around it: `flow` those of five seconds, `median` a background. None
-    where the masks were not made by a method but imported."""
+    A method needs the surrounding frames: `flow` those of five seconds, `median` a background.
+    None if the masks were imported and not made by a method."""
     training = list(training)
     camera = sequence.attributes.get("camera")
     alike = [s for s in training if s.attributes.get("camera") == camera] or training
@@ -133,14 +133,14 @@ def label_as_in_training(sequence: Sequence,
 
 # %% ../../nbs/09_batch/11_material.ipynb #b4a8fbeb
 class RunFrames(NamedTuple):
-    "What a run trains and tests on."
+    "Training and test frames of a run."
     training: list[Sequence]  # every n-th frame
     scored: list[Sequence]  # every n-th frame
-    # the same sequences with all frames of their ranges: masks are made from the frames around
+    # the same sequences with all frames of their ranges, because masks need the frames around
     train_videos: list[Sequence]
     test_videos: list[Sequence]
-    separate: list[Sequence] | None  # `scored` without merged boxes; None: nothing is derived
-    merged: int  # boxes of `scored` that hold several vehicles
+    separate: list[Sequence] | None  # `scored` without merged boxes; None: boxes are not derived
+    merged: int  # number of boxes of `scored` that contain several vehicles
 
 
 def separate_boxes(
@@ -148,9 +148,9 @@ def separate_boxes(
     root: str,
     scored: list[Sequence],  # of it
 ) -> tuple[list[Sequence] | None, int]:
-    """Frames with boxes of several vehicles as ignored regions, and the number of those boxes.
+    """Turn boxes of several vehicles into ignored regions; return the frames and their number.
 
-    None and 0 where the boxes are not derived from label images."""
+    None and 0 if the boxes are not derived from label images."""
     if not any(s.attributes.get("boxes") == "derived" for s in scored):
         return None, 0
     whole = {s.name: s for s in load_sequences(data, root, names=[s.name for s in scored])}
@@ -174,9 +174,9 @@ def run_frames(
     train_step: int = 1,  # every n-th frame
     test_step: int = 1,
 ) -> RunFrames:
-    """Return the frames of a run; says which are left out of training because they are tested on.
+    """Return the frames of a run, and print which test frames were left out of training.
 
-    Raises what `select_sequences` raises, and ValueError where nothing is left to train on."""
+    Errors are those of `select_sequences`; ValueError also if no training frame is left."""
     parts = []
     for names, frames, split in ((train_names, train_frames, "train"),
                                  (test_names, test_frames, "test")):
@@ -201,10 +201,10 @@ def _figures(protocol: str, sequences: list[Sequence], found: list[Detections],
 
 def score_run(frames: RunFrames, found: list[Detections], protocol: str,
               out: Path) -> tuple[dict[float, Result], dict]:
-    """Score the detections in `frames.scored`: results by IoU, and facts for `metrics.json`.
+    """Score the detections in `frames.scored`; return results by IoU, and facts for `metrics.json`.
 
-    AP50, AP70 (by `protocol`) and COCO_AP in percent, the same with ` separate` where boxes are
-    derived, and counts of what they rest on."""
+    The facts are AP50, AP70 (by `protocol`) and COCO_AP in percent, the same with ` separate` if
+    boxes are derived, and the numbers of frames and objects."""
     if protocol == "coco":
         raise ValueError("protocol is coco, whose AP has no overlap of its own; expected uadetrac "
                          "or uavdt. COCO's AP is among the figures of every run, as COCO_AP")
@@ -218,7 +218,7 @@ def score_run(frames: RunFrames, found: list[Detections], protocol: str,
     for iou, r in results.items():
         keep = []
         if len(r.recall):
-            # a few hundred points, evenly spread over recall, draw the curve of a hundred thousand
+            # a few hundred points, evenly spread over recall, are enough to draw the curve
             keep = np.unique(np.searchsorted(r.recall, np.linspace(0, r.recall[-1], 400)))
         points = {"iou": iou, "recall": r.recall[keep], "precision": r.precision[keep]}
         curves.append(pd.DataFrame(points))
@@ -299,9 +299,9 @@ def score_beside(
 
 # %% ../../nbs/09_batch/11_material.ipynb #6cbc70e8
 def trained_detectors(experiment: Path | str) -> dict[str, Path]:
-    """Return setting in words -> checkpoint folder, of the finished training runs.
+    """Return setting -> checkpoint folder of the finished training runs.
 
-    The seed is named where there are several. ValueError where there is no finished run."""
+    The name includes the seed if there are several. ValueError if no run has finished."""
     table = runs_table(experiment)
     checkpoints = {run: Path(experiment) / run / "checkpoint" for run in table.run}
     is_trained = [checkpoints[run].is_dir() for run in table.run]
@@ -319,9 +319,9 @@ def trained_detectors(experiment: Path | str) -> dict[str, Path]:
 
 
 def find_masks(experiment: Path | str, sequence: str) -> str:
-    """The folder of an experiment that has label masks of a sequence, by name; empty if none has.
+    """Find the folder of an experiment with label masks of a named sequence; empty if none has.
 
-    First that of a training run; of the others, masks that are mere boxes come last."""
+    Folders used by training runs come first, and among the others filled boxes come last."""
     given = [read_json(path, {}, "parameters of a run", dict).get("given", {}).get("masks", "")
              for path in sorted(Path(experiment).glob("*/params.json"))]
     for folder in filter(None, map(str, given)):

@@ -30,11 +30,11 @@ from ..data.sequences import Sequence
 from ..files import check_name
 
 # %% ../../nbs/09_batch/10_peers.ipynb #95e03865
-_GREY = 114  # what YOLO pads with
+_GREY = 114  # the grey that YOLO pads images with
 
 
 def _yolo_boxes(boxes: np.ndarray, height: int, width: int) -> str:
-    "Boxes (N, 4) in pixels as rows of class, centre and size in shares of the image."
+    "Format boxes (N, 4) in pixels as rows of class, centre and size in shares of the image."
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2 / (width, height)
     size = (boxes[:, 2:] - boxes[:, :2]) / (width, height)
     rows = np.hstack([centre, size])
@@ -42,7 +42,7 @@ def _yolo_boxes(boxes: np.ndarray, height: int, width: int) -> str:
 
 
 def _write_part(folder: Path, part: str, s: Sequence, indices: Iterable[int]) -> None:
-    "Write frames of one sequence as images, and with `part` train their boxes."
+    "Write frames of one sequence as images, and for the part `train` their boxes."
     images, labels = (folder / kind / part / check_name(s.name) for kind in ("images", "labels"))
     images.mkdir(parents=True, exist_ok=True)
     labels.mkdir(parents=True, exist_ok=True)
@@ -64,8 +64,9 @@ def write_yolo_dataset(
 ) -> int:
     """Write frames as PNG, boxes as text, and `data.yaml`; return the number of training images.
 
-    All objects are one class. Images go to `images/train` and `images/test`, in a folder for each
-    sequence, named like the frames. Ignored regions of training images are painted grey."""
+    All objects are one class. Images are written to `images/train` and `images/test`, in a folder
+    for each sequence, and named like the frames. Ignored regions of training images are painted
+    grey."""
     folder, count = Path(folder).resolve(), 0
     for s in training:
         _write_part(folder, "train", s, s.annotated.tolist())
@@ -114,7 +115,7 @@ transforms = types.SimpleNamespace()
 
 
 def _called(command: list, folder: Path | None = None, **environment: str) -> str:
-    "What a command prints. ChildProcessError, with its last lines, where it fails."
+    "Run a command and return its output. ChildProcessError with the last lines if it fails."
     words = list(map(str, command))
     run = subprocess.run(
         words, cwd=folder, text=True, errors="replace", stdout=subprocess.PIPE,
@@ -129,10 +130,10 @@ def _called(command: list, folder: Path | None = None, **environment: str) -> st
 
 
 def _stand_in(python: Path) -> None:
-    "Put the stand-in for torchvision, with its metadata, where `python` finds packages."
+    "Install the replacement of torchvision, with its metadata, for the interpreter `python`."
     code = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
     site = Path(_called([python, "-c", code]).strip())
-    version = f"0.{int(torch.__version__.split('.')[1]) + 15}.0"  # that which goes with torch 2.x
+    version = f"0.{int(torch.__version__.split('.')[1]) + 15}.0"  # the one that goes with torch 2.x
     (site / "torchvision.py").write_text(_STAND_IN.replace("{version}", version))
     about = site / f"torchvision-{version}.dist-info"
     about.mkdir(exist_ok=True)
@@ -141,10 +142,10 @@ def _stand_in(python: Path) -> None:
 
 
 def peer_environment(folder: Path | str) -> Path:
-    """Make the virtual environment of the peers in `folder`, unless it is there; return `folder`.
+    """Make the virtual environment of the peers in `folder`, unless it exists; return `folder`.
 
-    Takes some minutes and a gigabyte. Raises ChildProcessError where something cannot be
-    installed; the next call goes on from there."""
+    Takes some minutes and a gigabyte. ChildProcessError if a package cannot be installed; the next
+    call resumes."""
     folder = Path(folder).resolve()
     done = folder / "complete"
     if done.exists():
@@ -163,9 +164,9 @@ def peer_environment(folder: Path | str) -> Path:
 # %% ../../nbs/09_batch/10_peers.ipynb #7df74c0e
 @dataclass(frozen=True)
 class Peer:
-    "A peer that was trained here, and what that cost."
+    "A trained peer and the cost of its training."
     weights: Path
-    images: int  # on which it was trained, repetitions counted
+    images: int  # training images, counting repetitions
     cpu_seconds: float
     seconds: float
     parameters: int
@@ -174,7 +175,7 @@ class Peer:
 def _yolo(
     environment: Path, task: str, settings: dict[str, Any], threads: int
 ) -> tuple[str, float, float]:
-    "Run `yolo detect TASK` offline: what it prints, CPU seconds, seconds."
+    "Run `yolo detect TASK` offline; return its output, CPU seconds and seconds."
     def spent() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime
@@ -184,7 +185,7 @@ def _yolo(
     text = _called(
         [environment / "bin" / "yolo", "detect", task, *words], environment,
         YOLO_CONFIG_DIR=str(environment), YOLO_OFFLINE="true", OMP_NUM_THREADS=str(threads),
-        MPLBACKEND="agg", PYTHONPATH="",  # not those of the notebook that calls
+        MPLBACKEND="agg", PYTHONPATH="",  # not those of the calling notebook
     )
     return text, spent() - before, time.perf_counter() - began
 
@@ -195,7 +196,7 @@ def train_peer(
     count: int,  # training images in it
     out: Path,  # folder for its weights and log
     model: str = "yolo11n.yaml",  # a configuration, which starts from random weights
-    images: int = 4800,  # to train on, repetitions counted
+    images: int = 4800,  # to train on, counting repetitions
     side: int = 480,  # longer side of its input in pixels
     batch: int = 8,
     seed: int = 0,
@@ -205,8 +206,8 @@ def train_peer(
 ) -> Peer:
     """Train a YOLO network from random weights.
 
-    Raises ValueError for a model that is no configuration (weights would have seen other data), and
-    ChildProcessError where training fails."""
+    ValueError for a model that is not a configuration (weights were trained on other data), and
+    ChildProcessError if training fails."""
     if not model.endswith(".yaml"):
         raise ValueError(
             f"model is {model!r}; expected a configuration such as yolo11n.yaml, which starts from "
@@ -238,10 +239,10 @@ def detect_peer(
     threads: int = 1,
     device: str = "cpu",
 ) -> tuple[list[Detections], float]:
-    """Detect in the test images: detections of each sequence, and milliseconds per image.
+    """Detect in the test images; return detections of each sequence and milliseconds per image.
 
-    The time is what `yolo` prints for preparation, network and suppression of one image. Raises
-    ChildProcessError where detection fails."""
+    The time is the one printed by `yolo` for preparation, network and suppression of one image.
+    ChildProcessError if detection fails."""
     out, spent = Path(out).resolve(), 0.0
     for s in sequences:
         given = {

@@ -22,7 +22,7 @@ _MARKERS = ("o", "s", "^")
 
 
 def _styles(runs: pd.DataFrame) -> dict[str, dict]:
-    "Colour, line and marker of each setting."
+    "Return colour, line and marker of each setting."
     colours = sns.color_palette("colorblind", 10)
     styles = {}
     for i, name in enumerate(dict.fromkeys(runs.setting)):
@@ -34,7 +34,7 @@ def _styles(runs: pd.DataFrame) -> dict[str, dict]:
 
 def _legend(figure: Figure, ax: plt.Axes,  # whose lines are named
             where: str = "outside lower center", columns: int = 4) -> None:
-    "A legend beside the axes, each label once."
+    "Draw a legend beside the axes, with each label once."
     handles, labels = ax.get_legend_handles_labels()
     first = {label: handles[labels.index(label)] for label in dict.fromkeys(labels)}
     figure.legend(first.values(), first.keys(), loc=where, ncols=min(columns, len(first)),
@@ -42,7 +42,7 @@ def _legend(figure: Figure, ax: plt.Axes,  # whose lines are named
 
 # %% ../../nbs/09_batch/06_plots.ipynb #a77c6ef2
 def plot_bars(runs: pd.DataFrame, metrics: Iterable[str] = METRICS) -> Figure:
-    "Each metric by setting: a bar for the mean, a point for each seed."
+    "Plot each metric by setting: a bar for the mean, a point for each seed."
     metrics = [m for m in metrics if m in runs]
     styles = _styles(runs)
     names = list(styles)
@@ -61,9 +61,9 @@ def plot_bars(runs: pd.DataFrame, metrics: Iterable[str] = METRICS) -> Figure:
 
 # %% ../../nbs/09_batch/06_plots.ipynb #066e0ca0
 def plot_curves(folder: Path | str, runs: pd.DataFrame) -> Figure | None:
-    """Precision over recall, a line per run, one colour per setting.
+    """Plot precision over recall, a line per run, one colour per setting.
 
-    None where no run left a `curve.csv` with points."""
+    None if no run has a `curve.csv` with points."""
     found = list(run_files(folder, runs, "curve.csv", ("iou", "recall", "precision")))
     ious = sorted({iou for _, curve in found for iou in curve.iou.unique()})
     if not ious:  # no file, or no run found anything
@@ -87,7 +87,7 @@ _LOSSES = ("loss", "heatmap", "foreground")
 
 
 def _histories(folder: Path | str, runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    "Setting and history of every run that left a `history.csv`, with equal column names."
+    "Setting and history of every run that has a `history.csv`, with the same column names."
     found = []
     for setting, history in run_files(folder, runs, "history.csv", ("step",)):
         if "foreground" not in history:
@@ -97,9 +97,9 @@ def _histories(folder: Path | str, runs: pd.DataFrame) -> list[tuple[str, pd.Dat
 
 
 def plot_learning(folder: Path | str, runs: pd.DataFrame) -> Figure | None:
-    """Losses, and AP where runs validated, over steps.
+    """Plot losses, and AP where runs validated, over steps.
 
-    None where no run left a `history.csv`."""
+    None if no run has a `history.csv`."""
     found = _histories(folder, runs)
     if not found:
         return None
@@ -129,13 +129,13 @@ def _set_log_axis(ax: plt.Axes) -> None:
 
 # %% ../../nbs/09_batch/06_plots.ipynb #49416a02
 def plot_speed(runs: pd.DataFrame, metric: str = "AP50") -> Figure | None:
-    """A metric against images per second at detection.
+    """Plot a metric against images per second at detection.
 
-    The area of a point goes with the number of weights. None where no run measured its speed."""
+    The area of a point grows with the number of weights. None if no run measured its speed."""
     if not {"detect_images_per_second", "weights", metric} <= set(runs):
         return None
     styles = _styles(runs)
-    # of result files of other detectors neither is known
+    # neither is known for result files of other detectors
     runs = runs.dropna(subset=["detect_images_per_second", "weights"])
     if runs.empty:
         return None

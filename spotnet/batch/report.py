@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/09_batch/07_report.ipynb #7a83cb89
 def _cell_text(value: Any, digits: int) -> str:
-    "A value of a table as text: numbers with so many digits, nothing where nothing is known."
+    "Format a value of a table: floats with so many digits, empty if unknown."
     if value is None or value != value:  # NaN
         return ""
     if not isinstance(value, (float, np.floating)):
@@ -42,12 +42,12 @@ def _cell_text(value: Any, digits: int) -> str:
 
 
 def _cells(frame: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
-    "A table as text."
+    "Format all values of a table."
     return frame.astype(object).map(lambda value: _cell_text(value, digits))
 
 
 def _difference_text(difference: float, low: float, high: float) -> str:
-    "A difference with its interval, as far as they are known."
+    "Format a difference with its interval, as far as they are known."
     if pd.isna(difference):
         return ""
     if pd.isna(low):
@@ -56,9 +56,9 @@ def _difference_text(difference: float, low: float, high: float) -> str:
 
 
 def with_spread(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Return a comparison for reading.
+    """Return a comparison in readable form.
 
-    `mean ± spread`, and `difference [low, high]`, in one cell each."""
+    Each metric has two columns: `mean ± spread`, and `difference [low, high]`."""
     folded = ("spread", "difference", "low", "high")
     shown = _cells(comparison[[c for c in comparison if c.split()[-1] not in folded]])
     shown["seeds"] = ["" if pd.isna(n) else f"{n:.0f}" for n in comparison.seeds]
@@ -77,7 +77,7 @@ _UNKNOWN = "not recorded"
 
 
 def _distinct(runs: pd.DataFrame, column: str) -> str:
-    "The values of a column, each once."
+    "Distinct values of a column as text."
     values = runs[column].dropna().unique() if column in runs else []
     texts = [f"{v:.0f}" if isinstance(v, (int, float)) else str(v) for v in values]
     return ", ".join(texts) or _UNKNOWN
@@ -85,9 +85,9 @@ def _distinct(runs: pd.DataFrame, column: str) -> str:
 
 def describe(runs: pd.DataFrame,  # as `runs_table` makes it
              ) -> str:
-    """What the figures of an experiment rest on, in words.
+    """Describe the conditions of an experiment in words.
 
-    Data, frames, objects, network, steps, seeds, device, commits."""
+    They are data, frames, objects, network, steps, seeds, device and commits."""
     words = {column: _distinct(runs, column) for column in (
         "data", "train_count", "test_count", "objects", "size", "steps", "batch", "seed", "device",
         "commit", "remark")}
@@ -100,9 +100,9 @@ def describe(runs: pd.DataFrame,  # as `runs_table` makes it
 
 # %% ../../nbs/09_batch/07_report.ipynb #7dfdc791
 def _save_table(frame: pd.DataFrame, folder: Path, name: str,
-                shown: pd.DataFrame | None = None,  # as it is read; None: the same rounded
+                shown: pd.DataFrame | None = None,  # readable form; None: `frame` rounded
                 ) -> None:
-    "Write NAME.csv with all digits, NAME.md and NAME.tex as they are read."
+    "Write NAME.csv with all digits, and NAME.md and NAME.tex in readable form."
     cells = _cells(frame if shown is None else shown)
     rows = [cells.columns, ["---"] * len(cells.columns), *cells.to_numpy()]
     markdown = "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -125,7 +125,7 @@ _STYLE = (
 
 
 def _image_html(source: "Figure | Path", alt: str) -> str:
-    "An <img> with the picture inside: a figure or a PNG file."
+    "Return an <img> with an embedded picture: a figure or a PNG file."
     if isinstance(source, Path):
         data = source.read_bytes()
     else:
@@ -137,12 +137,12 @@ def _image_html(source: "Figure | Path", alt: str) -> str:
 
 
 def _table_html(frame: pd.DataFrame) -> str:
-    "A table that scrolls where it is too wide."
+    "Return a table that scrolls if it is too wide."
     return f'<div class="wide">{_cells(frame).to_html(index=False, border=0)}</div>'
 
 
 def _page(title: str, parts: list[str]) -> str:
-    "The page, with links to those of its chapters that are there."
+    "Assemble the page, with links to the chapters that it has."
     body = "\n".join(parts)
     chapters = [c for c in ("comparison", "failures", "runs") if f'id="{c}"' in body]
     links = "".join(f'<a href="#{c}">{c.capitalize()}</a>' for c in chapters)
@@ -204,7 +204,7 @@ def _plot_parts(folder: Path, runs: pd.DataFrame, metrics: list[str]) -> Iterato
 
 
 def _run_parts(folder: Path, runs: pd.DataFrame) -> Iterator[str]:
-    "Tables, figures and videos of finished runs, those of the first seed of each setting."
+    "Yield tables, figures and videos of finished runs, for the first seed of each setting."
     shown = set()
     for row in runs[runs.state == "done"].itertuples():
         place = folder / row.run
@@ -221,14 +221,14 @@ def _run_parts(folder: Path, runs: pd.DataFrame) -> Iterator[str]:
         for path in pictures:
             picture = _image_html(path, f"{path.stem}: {row.setting}")
             yield f"<h3>{html.escape(path.stem)}</h3>{picture}"
-        for path in videos:  # too large to lie in the page
+        for path in videos:  # too large to embed in the page
             source = quote(path.relative_to(folder).as_posix())
             yield (f'<h3>{html.escape(path.stem)}</h3>'
                    f'<video controls loop muted src="{source}"></video>')
 
 
 def _failure_parts(folder: Path, runs: pd.DataFrame) -> Iterator[str]:
-    "The last error of each run that did not end well."
+    "Yield the last error of each run that failed, was killed or timed out."
     bad = runs[runs.state.isin(("failed", "killed", "timeout"))]
     if len(bad):
         yield '<h2 id="failures">Runs that did not end well</h2>'
@@ -238,7 +238,7 @@ def _failure_parts(folder: Path, runs: pd.DataFrame) -> Iterator[str]:
 
 # %% ../../nbs/09_batch/07_report.ipynb #0cdf113d
 def refuse_foreign_report(folder: Path | str) -> None:
-    "Raise DataError where a table, plot or report of an experiment would replace somebody's file."
+    "Raise DataError if the report would replace a file that this library did not write."
     folder = Path(folder)
     tables = [f"tables/{name}.{ending}"
               for name in ("runs", "comparison", "separate", "costs", "conditions")
@@ -252,8 +252,8 @@ def collect(folder: Path | str,  # of an experiment
             ) -> pd.DataFrame:
     """Rebuild `tables/`, `plots/` and `report.html` of an experiment from its run folders.
 
-    Returns the table of runs. DataError where there is no run, a file of one is unsound, or a file
-    lies in the place of ours that we did not write."""
+    Returns the table of runs. DataError if there is no run, if a file of a run is malformed, or if
+    a file to be replaced was not written by this library."""
     folder = Path(folder)
     refuse_foreign_report(folder)
     runs = runs_table(folder)

@@ -20,24 +20,24 @@ import typer
 
 from .application import Gpus, Json, Ray, Workers, app, read_assignments
 
-if TYPE_CHECKING:  # the batch part brings pandas' plots, which the help does not need
+if TYPE_CHECKING:  # the batch part imports pandas' plots, which --help does not need
     from spotnet.batch.grids import Grid
 
 # %% ../../nbs/10_plumbing/11_cli_batch.ipynb #f675488b
 def _say_stopping(*_: Any) -> None:
-    "Answer a further signal while runs are being stopped."
+    "Handle a further signal while runs are being stopped."
     print("stopping", file=sys.stderr)
 
 
 def _stop(*_: Any) -> None:
-    "Answer the first signal: raise KeyboardInterrupt, and take further ones calmly."
+    "Handle the first signal: raise KeyboardInterrupt, and only print a line for further ones."
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _say_stopping)
     raise KeyboardInterrupt
 
 
 def _stop_in_order() -> None:
-    "Let SIGTERM and Ctrl-C stop the runs once, and do nothing the second time."
+    "Install handlers: SIGTERM and Ctrl-C stop the runs once; a second signal prints a line."
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
 
@@ -96,7 +96,7 @@ On a Ray cluster: --ray auto. As SLURM arrays: --print-sbatch > submit.sh"""
 
 
 def _with_limits(grid: "Grid", timeout: float | None, retries: int | None) -> "Grid":
-    "The grid with other limits for every run; None leaves a limit as it is."
+    "Return the grid with other limits for every run; None keeps a limit."
     changes = {}
     if timeout is not None:
         changes["minutes"] = timeout / 60

@@ -18,7 +18,7 @@ from spotnet.cli.application import (
     Gpus, InputSize, Json, Names, Out, Ray, Repair, Split, Workers, app, input_size as parsed_size,
 )
 
-if TYPE_CHECKING:  # verbs import what they need when called; the help needs none of it
+if TYPE_CHECKING:  # commands import what they need when called; --help needs none of it
     from collections.abc import Iterator
 
     import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # verbs import what they need when called; the help needs non
 
 # %% ../../nbs/10_plumbing/10_cli_detection.ipynb #7ae995d8
 def _kind_of(material: Path) -> str:
-    """Whether a file or folder holds `video` or `images`; what we wrote there does not count.
+    """Return `video` or `images`, whichever a file or folder holds; our own results do not count.
 
     ValueError for a folder that holds both."""
     from spotnet.data.finding import walk
@@ -57,7 +57,7 @@ def _load_material(
     names: list[str] | None,
     repair: bool = False,
 ) -> "list[Sequence]":
-    "The sequences that have frames; ValueError if there are none."
+    "Load the sequences that have frames; ValueError if there are none."
     from spotnet.data.finding import folder_name
     from spotnet.data.readers import load_sequences
 
@@ -76,9 +76,9 @@ def _load_material(
 
 
 def _video_paths(out: Path, sequences: list["Sequence"], material: Path) -> dict[str, Path]:
-    """Where the video of each sequence goes.
+    """Return the path of the output video of each sequence.
 
-    DataError where somebody else's video lies there, or the one to detect in."""
+    DataError if a foreign file exists there, or if the path is that of the input video."""
     from spotnet.files import DataError, refuse_foreign
 
     paths = {s.name: out / f"{s.name}.webm" for s in sequences}
@@ -92,7 +92,7 @@ def _video_paths(out: Path, sequences: list["Sequence"], material: Path) -> dict
 def _frames_with_boxes(
     sequence: "Sequence", detections: "Detections"
 ) -> "Iterator[np.ndarray]":
-    "RGB frames (H, W, 3) of a sequence with boxes and scores drawn in."
+    "Yield RGB frames (H, W, 3) of a sequence with boxes and scores drawn in."
     from tqdm import tqdm
 
     from spotnet.evaluation.error_analysis import COLOURS
@@ -240,7 +240,7 @@ def _write_errors(
     sequences: list["Sequence"],
     by_name: dict[str, "Detections"],
 ) -> None:
-    "Write the errors as tables and pictures."
+    "Write the errors as tables and figures."
     from spotnet.evaluation.error_analysis import find_errors
     from spotnet.evaluation.error_figures import plot_errors, plot_worst_frames
     from spotnet.files import write_figure, write_table

@@ -23,7 +23,7 @@ class Detections:
     frames: np.ndarray  # int64 (N,): official frame numbers
     boxes: np.ndarray  # float32 (N, 4): x0, y0, x1, y1 in pixels, half-open
     scores: np.ndarray  # float32 (N,)
-    labels: np.ndarray | None = None  # int64 (N,): class index, -1 where not known; None: all -1
+    labels: np.ndarray | None = None  # int64 (N,): class index, -1 if unknown; None: all -1
 
     def __post_init__(self) -> None:
         n = len(self.frames)
@@ -37,14 +37,14 @@ class Detections:
     def from_frames(
         cls, name: str, numbers: Iterable[int], per_frame: list[np.ndarray]
     ) -> "Detections":
-        "From one (M, 6) array per frame: x0, y0, x1, y1, score, class."
+        "Build from one (M, 6) array per frame: x0, y0, x1, y1, score, class."
         rows = np.concatenate([np.zeros((0, 6), np.float32), *per_frame])
         frames = np.repeat(np.asarray(numbers, np.int64), [len(p) for p in per_frame])
         return cls(name, frames, rows[:, :4], rows[:, 4], rows[:, 5])
 
     @classmethod
     def concatenate(cls, pieces: "list[Detections]") -> "Detections":
-        "Of one sequence, from at least one piece of it."
+        "Join one or more pieces of the same sequence."
         names = ("frames", "boxes", "scores", "labels")
         columns = {k: np.concatenate([getattr(p, k) for p in pieces]) for k in names}
         return cls(pieces[0].name, **columns)
@@ -53,7 +53,7 @@ class Detections:
         return len(self.frames)
 
     def __getitem__(self, which: slice | np.ndarray) -> "Detections":
-        "Those chosen by a mask, slice or index array."
+        "Detections chosen by a mask, slice or index array."
         return Detections(
             self.name,
             self.frames[which],
@@ -63,15 +63,15 @@ class Detections:
         )
 
     def above(self, score: float) -> "Detections":
-        "Those that score at least `score`."
+        "Detections with a score of at least `score`."
         return self[self.scores >= score]
 
     def at(self, number: int) -> "Detections":
-        "Those of one frame, by its official number."
+        "Detections of one frame, by its official number."
         return self[self.frames == number]
 
     def to_frame(self) -> pd.DataFrame:
-        "A table with one row per detection."
+        "Return a table with one row per detection."
         corners = dict(zip(CORNERS, self.boxes.T))
         facts = {"sequence": self.name, "frame": self.frames}
         return pd.DataFrame({**facts, **corners, "score": self.scores, "label": self.labels})

@@ -31,7 +31,7 @@ def _strip_cells(sequence: Sequence, index: int,
                  maps: Maps,
                  gate: Gate | str | np.ndarray,
                  score: float) -> dict[str, np.ndarray | None]:
-    "Column title -> picture of a strip; None where there is nothing to show."
+    "Column title -> picture of a strip; None if there is nothing to show."
     image, objects, mask = maps.image, maps.objects, maps.mask
     foreground = maps.foreground(gate)
     found = maps.detections(gate, score)
@@ -51,7 +51,7 @@ def _strip_cells(sequence: Sequence, index: int,
 
 
 def _show_cell(ax: Axes, picture: np.ndarray | None, size: tuple[int, int]) -> None:
-    "Show a picture; an empty one of `size`, height and width, says `none`."
+    "Show a picture, or for None an empty cell of `size` (height, width) with the word none."
     if picture is None:
         ax.imshow(np.full((*size, 3), 255, np.uint8))  # as large as its neighbours
         ax.text(0.5, 0.5, "none", ha="center", va="center", color="grey", transform=ax.transAxes)
@@ -67,7 +67,7 @@ def figure_strip(sequence: Sequence,
                  score: float = 0.3,  # detections that score less are left out
                  # replaces the networks' own attention, as in `Maps`
                  gate: Gate | str | np.ndarray = "own") -> Figure:
-    "A figure, a row per frame and detector: frame, label mask, foreground, heatmap, detections."
+    "Plot a row per frame and detector: frame, label mask, foreground, heatmap, detections."
     rows = [(i, name) for i in indices for name in detectors]
     height, width = sequence.size
     size = 14, 14 / 5 * height / width * len(rows) + 0.3
@@ -101,8 +101,8 @@ def timeline_strip(timeline: Timeline,
                    size: tuple[float, float] = (10, 3.2)) -> tuple[np.ndarray, tuple, str]:
     """Draw a timeline as a picture.
 
-    Returns RGB uint8 (h, w, 3); (left, right, first, last): the axis as shares of the picture's
-    width and the frame numbers at its ends; and words."""
+    Returns the picture RGB uint8 (h, w, 3); (left, right, first, last), the ends of the axis as
+    shares of the picture's width and as frame numbers; and a description."""
     figure = timeline.plot(gates, protocol, iou, score, Figure(figsize=size, dpi=96))
     axes = figure.axes[0]
     axes.set_title(f"{timeline.sequence.name}, {name}", fontsize=7, loc="left", pad=2)
@@ -120,7 +120,7 @@ def number_at(span: tuple, u: float) -> int:
 
 
 def mark_number(picture: np.ndarray, span: tuple, number: int) -> np.ndarray:
-    "Return a copy of a `timeline_strip` with a line at a frame number, where its axis has it."
+    "Return a copy of a `timeline_strip` with a line at a frame number, if its axis includes it."
     left, right, first, last = span
     picture = picture.copy()
     if first <= number <= last:
@@ -133,7 +133,7 @@ def mark_number(picture: np.ndarray, span: tuple, number: int) -> np.ndarray:
 def course_strip(tables: dict[str, pd.DataFrame],  # detector -> `Timeline.course`; at least one
                  number: int,  # frame to mark
                  x: int, y: int) -> tuple[np.ndarray, str]:
-    "Draw the time course of a pixel: RGB uint8 (h, w, 3), and words."
+    "Draw the time course of a pixel: RGB uint8 (h, w, 3), and a description."
     figure = Figure(figsize=(10, 1.8), dpi=96)
     axes = figure.subplots()
     for k, (name, table) in enumerate(tables.items()):
@@ -154,7 +154,7 @@ def course_strip(tables: dict[str, pd.DataFrame],  # detector -> `Timeline.cours
 def figure_panels(panels: list[tuple[np.ndarray, str]],  # picture and words of each detector
                   aspect: float,  # height of a picture relative to its width
                   strip: np.ndarray | None = None) -> Figure:  # picture below all panels
-    "A figure of pictures side by side, for notebooks read without a kernel, papers and reports."
+    "Show pictures side by side, for notebooks without a kernel, papers and reports."
     count = len(panels)
     heights = [12 / count * aspect + 0.4 + 0.15 * count]
     if strip is not None:

@@ -26,7 +26,7 @@ _FACTS = ["inside", "outside", "ratio", "entropy"]  # of `Maps.spread`
 
 
 class Timeline:
-    "What a detector found over frames of a sequence, under one gate or several."
+    "Results of a detector over frames of a sequence, under one gate or several."
 
     def __init__(self, sequence: Sequence) -> None:
         self.sequence = sequence
@@ -76,7 +76,7 @@ class Timeline:
 
     def ap(self, gate: Gate | str = "own", protocol: Protocol | str = "uavdt", iou: float = 0.5,
            within: Iterable[int] | None = None) -> float:
-        "Average precision in percent over these frames; NaN where they have no annotated object."
+        "Average precision in percent over these frames; NaN if they have no annotated object."
         chosen = self.frames(gate, within)
         if not chosen:
             return float("nan")
@@ -91,7 +91,7 @@ class Timeline:
         return self._aps[key]
 
     def table(self, gate: Gate | str = "own", protocol: Protocol | str = "uavdt", iou: float = 0.5,
-              score: float = 0.3,  # least score of hits and false positives
+              score: float = 0.3,  # minimum score of hits and false positives
               within: Iterable[int] | None = None) -> pd.DataFrame:
         """A row per frame.
 
@@ -120,7 +120,7 @@ class Timeline:
     def course(self, x: float, y: float) -> pd.DataFrame:
         """The time course of a pixel of the frame, at the resolution of the output grid.
 
-        Columns: frame, heatmap, and foreground where the network has that head."""
+        Columns: frame, heatmap, and foreground if the network has that head."""
         names = ["frame", "heatmap", "foreground"]
         rows = []
         for i in sorted(self._grids):
@@ -133,7 +133,7 @@ class Timeline:
 
     def plot(self, gates: Iterable[Gate | str] = ("own",), protocol: Protocol | str = "uavdt",
              iou: float = 0.5, score: float = 0.3, figure: Figure | None = None) -> Figure:
-        """Plot AP, the foreground inside against outside, misses and false positives over frames.
+        """Plot AP, foreground inside relative to outside, misses and false positives over frames.
 
         Gates under which no frame was added are left out; ValueError if none is left."""
         gates = [g for g in map(as_gate, gates) if self.frames(g)]

@@ -20,7 +20,7 @@ from .maps import Gate
 
 # %% ../../nbs/07_explore/08_wording.ipynb #db60631f
 def _change_list(kind: str, rows: Detections, errors: Errors) -> str:
-    "Detections gained or lost, each with its score, verdict and box."
+    "List detections gained or lost, each with its score, kind and box."
     found = errors.detections
     boxes = found[["x0", "y0", "x1", "y1"]].to_numpy(np.float32).tolist()
     verdicts = dict(zip(map(tuple, boxes), found.kind))
@@ -59,7 +59,7 @@ def caption(look: Look, words: str,
 # %% ../../nbs/07_explore/08_wording.ipynb #8495f3f2
 def legend(colours: str,  # colour map of the layers
            logit: bool = False) -> str:  # whether the foreground is shown as a logit
-    "What colours and lines mean, as HTML."
+    "Legend of colours and lines, as HTML."
     signs = []
     for kind, colour in {**COLOURS, **CHANGED}.items():
         line = "dashed" if kind in ("missed", "lost") else "solid"
@@ -81,7 +81,7 @@ def alert(error: BaseException) -> str:
 
 # %% ../../nbs/07_explore/08_wording.ipynb #61b1165d
 def _nearest(objects: Objects | None, classes: tuple, x: float, y: float) -> str:
-    "The annotated object whose centre is nearest, in words; empty where there is none."
+    "Describe the annotated object with the nearest centre; empty if there is none."
     if objects is None or not len(objects):
         return ""
     centres = (objects.boxes[:, :2] + objects.boxes[:, 2:]) / 2
@@ -95,7 +95,7 @@ def _nearest(objects: Objects | None, classes: tuple, x: float, y: float) -> str
 
 def probe_table(looks: list[Look],  # at one frame
                 x: int, y: int) -> str:  # in pixels of the frame
-    "What the detectors compute at one pixel, as HTML."
+    "Table of the detectors' output at one pixel, as HTML."
     columns = ("detector", "foreground", "logit", "gate", "heatmap", "width x height", "centre")
     rows = []
     for look in looks:

@@ -22,7 +22,7 @@ def _grey(image: np.ndarray) -> np.ndarray:
 def find_corners(
     grey: np.ndarray,  # uint8 (H, W), at least `cells` pixels wide and high
     free: np.ndarray | None = None,  # bool (H, W): False where something may move on its own
-    count: int = 300,  # about so many in the whole picture
+    count: int = 300,  # approximate number in the whole picture
     cells: int = 6,  # the picture is divided into cells x cells
 ) -> np.ndarray:
     "Corners float32 (N, 2), x and y in pixels, spread over the picture; none in its 4-pixel rim."
@@ -53,7 +53,7 @@ class Reference:
         self,
         image: np.ndarray,  # uint8 (H, W) or RGB (H, W, 3), at least 6 pixels wide and high
         free: np.ndarray | None = None,  # bool (H, W): False where something may move on its own
-        corners: int = 300,  # about so many are sought
+        corners: int = 300,  # approximate number of corners to find
     ) -> None:
         self.grey = _grey(image)
         self.corners = find_corners(self.grey, free, corners)
@@ -74,7 +74,7 @@ class Reference:
             return None
         height, width = self.grey.shape
         there = _grey(image)
-        if guess is not None:  # tracking finds corners only at about their own angle and scale
+        if guess is not None:  # tracking needs corners at about the same angle and scale
             there = cv2.warpPerspective(there, np.linalg.inv(guess), (width, height))
         start = self.corners.reshape(-1, 1, 2)
         end, tracked = _track(self.grey, there, start)
@@ -112,14 +112,14 @@ def _is_free(points: np.ndarray, shape: tuple, free: np.ndarray | None) -> np.nd
 
 # %% ../../nbs/03_masks/02_camera.ipynb #677795ac
 def largest_displacement(matrix: np.ndarray, shape: tuple) -> float:
-    "Pixels by which a matrix moves that corner of a picture of `shape` (H, W) that it moves most."
+    "Largest displacement in pixels of the four corners of a picture of `shape` (H, W)."
     height, width = shape[:2]
     ends = np.float32([[[0, 0]], [[width, 0]], [[width, height]], [[0, height]]])
     return float(np.linalg.norm(cv2.perspectiveTransform(ends, matrix) - ends, axis=2).max())
 
 
 def displacement(matrix: np.ndarray, shape: tuple) -> np.ndarray:
-    "Pixels (x, y) by which a matrix moves the centre of a picture of `shape` (H, W)."
+    "Displacement (x, y) in pixels of the centre of a picture of `shape` (H, W)."
     centre = np.array([shape[1] / 2, shape[0] / 2, 1])
     x, y, w = matrix @ centre
     return np.array([x / w, y / w]) - centre[:2]

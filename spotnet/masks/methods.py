@@ -25,7 +25,7 @@ from .moving_camera import MovingCamera
 from .refine import grabcut, tracks
 
 # %% ../../nbs/03_masks/08_methods.ipynb #1fb37df6
-# log-odds of a vehicle before any evidence
+# prior log-odds of a vehicle
 INSIDE = np.log(0.7 / 0.3)  # in a box
 OUTSIDE = np.log(0.05 / 0.95)  # in no box
 UNKNOWN = np.log(0.3 / 0.7)  # the frame is not annotated
@@ -76,9 +76,9 @@ def _median(
     span: int | None = None,  # frames that share a background; None: 600, without annotation 2400
     samples: int = 60,  # frames a background is learned from; they are kept in memory
     prior: bool = True,  # boxes raise the odds inside them
-    shaking: bool | None = None,  # whether to register frames; None: find out
+    shaking: bool | None = None,  # whether to register frames; None: detect it
 ) -> Iterator[np.ndarray]:
-    "Change from the road that the boxes leave free; for a camera on a post, steady or shaking."
+    "Change from the median of pixels outside boxes; for a fixed camera, steady or shaking."
     yield from _from_evidence(sequence, FixedCamera(sequence, span, samples, shaking), first, prior)
 
 
@@ -145,7 +145,7 @@ def _farneback(
     for i, (before, now, after) in enumerate(_neighbours(sequence.frames[start:]), start):
         if i < first:
             continue
-        if before is None:  # the first frame has no previous one, so the next one serves
+        if before is None:  # the first frame has no previous one, so it uses the next
             before, now = now, now if after is None else after
         objects = sequence.objects[i]
         cut = objects.boxes if boxes and objects is not None else None
@@ -207,7 +207,7 @@ _OPTIONAL = {
 
 
 def _optional(method: str) -> Callable:
-    "What makes the subtractor of an optional method. ImportError if its package is missing."
+    "Constructor of an optional subtractor. Raises ImportError if its package is missing."
     module, name, remedy = _OPTIONAL[method]
     try:
         return getattr(import_module(module), name)
@@ -276,7 +276,7 @@ def _check_mask(
 
 
 def import_folder(sequence: Sequence, folder: Path | str | None) -> Path:
-    "Where the method `import` reads the masks of a sequence. ValueError without `folder`."
+    "Folder from which `import` reads the masks of a sequence. ValueError without `folder`."
     if folder is None:
         raise ValueError("mask method 'import' needs the option folder: where the PNGs lie")
     home = Path(folder) / sequence.name
@@ -292,8 +292,8 @@ def _import(
 ) -> Iterator[np.ndarray]:
     """Masks from `<folder>/<sequence>/<frame name>.png` or `<folder>/<frame name>.png`.
 
-    Raises ValueError without `folder`, `DataError` for a file that is no mask of this sequence:
-    one channel, 0 and `foreground`, the size of the frames."""
+    A mask has one channel, the values 0 and `foreground`, and the size of the frames. Raises
+    `DataError` for any other file, and ValueError without `folder`."""
     home = import_folder(sequence, folder)
     for i, name in enumerate(sequence.frames.names[first:], first):
         path = home / f"{name}.png"
@@ -317,12 +317,12 @@ METHODS = {
     "import": _import,
 }
 REFINEMENTS = {"grabcut": grabcut, "tracks": tracks}
-_FROM_FILES = {"import", "labels"}  # need masks or label images, which a plain video has not
+_FROM_FILES = {"import", "labels"}  # need masks or label images, which plain video lacks
 _SELF_CUT = {"farneback"}  # cuts with boxes inside its recipe; a second cut would change the recipe
 
 
 def available_methods() -> list[str]:
-    "Names of METHODS that make masks of any video here; without `import` and `labels`."
+    "Names of METHODS that are installed and need only video: all but `import` and `labels`."
     names = []
     for method in METHODS:
         if method in _FROM_FILES:
@@ -345,8 +345,8 @@ class Step(NamedTuple):
 
     @property
     def known(self) -> list[str]:
-        "Names of the options that the function has."
-        # behind sequence and first frame, or sequence and masks
+        "Names of the options of the function."
+        # after sequence and first frame, or sequence and masks
         return list(inspect.signature(self.function).parameters)[2:]
 
 
@@ -378,16 +378,16 @@ def parse_method(method: str, options: dict) -> list[Step]:
 # %% ../../nbs/03_masks/08_methods.ipynb #94907cbb
 def foreground_masks(
     sequence: Sequence,
-    method: str = "median",  # of METHODS, with refinements behind it as in `median+grabcut`
+    method: str = "median",  # one of METHODS, with refinements appended as in `median+grabcut`
     within_boxes: bool = True,  # set everything outside the annotated boxes to 0
     first: int = 0,  # index of the first frame that gets a mask
     **options: Any,  # of the method and its refinements
 ) -> Iterator[np.ndarray]:
     """One mask uint8 (H, W), 0 or 255, per frame from index `first` on, in order.
 
-    Streaming, in memory that does not grow with the sequence, except `tracks`. Raises ValueError
-    for unknown names and options, ImportError for a method whose optional package is not
-    installed."""
+    Masks are streamed: memory does not grow with the sequence, except in `tracks`. Raises
+    ValueError for unknown names and options, ImportError for a method whose optional package is
+    not installed."""
     maker, *refinements = parse_method(method, options)
     early = 0 if refinements else first  # a refinement may look at all frames
     masks = maker.function(sequence, early, **maker.options)

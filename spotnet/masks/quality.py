@@ -130,11 +130,11 @@ def mask_agreement(
     masks: Iterable[np.ndarray],  # one uint8 (H, W) per frame, not cut with boxes
     objects: list[Objects] | None = None,  # one per frame: boxes to be filled; None: all
 ) -> dict[str, float]:
-    """`outside`: share of mask pixels in no annotated box; `filled`: share of the boxes in the
-    mask.
+    """Agreement of masks with boxes: `outside`, `filled` and `frames`.
 
-    Also `frames`, the number of annotated frames. Ignored regions are left out of both shares. A
-    share of no pixels is NaN."""
+    `outside` is the share of mask pixels in no annotated box. `filled` is the share of box pixels
+    in the mask. `frames` is the number of annotated frames. Ignored regions are left out of both
+    shares. A share of no pixels is NaN."""
     marked = marked_inside = area = filled = frames = 0
     per_frame = zip(masks, sequence.objects, sequence.ignored, strict=True)
     for i, (mask, annotated, ignored) in enumerate(per_frame):

@@ -17,18 +17,18 @@ from ..files import check_types
 # %% ../../nbs/04_network/04_geometry.ipynb #63881c75
 @dataclass(frozen=True)
 class Conventions:
-    "How pixels, boxes and padding are counted. The defaults are ours."
-    # coordinates start at the first pixel's outer corner; False: picture and boxes part when scaled
+    "Conventions for pixels, boxes and padding. The defaults are ours."
+    # coordinates start at the first pixel's outer corner; False: scaling shifts boxes against image
     corners: bool = True
     exact_mirror: bool = True  # False: mirrored boxes lie one pixel too far left
-    cut_at_image: bool = True  # boxes end where the picture ends; False: where the padding ends
+    cut_at_image: bool = True  # clip boxes to the image; False: to the padded input
     # boxes may fill the last cell of a row or column; False: they end before it
     whole_border: bool = True
-    tight_padding: bool = True  # pad to the next multiple; False: a multiple grows as well
+    tight_padding: bool = True  # pad to the next multiple; False: pad multiples as well
     one_centre: bool = True  # padding in whole pixels always; False: half pixels in training
-    # at a test zoom, an input of fixed size grows with the image; False: it may cut the image
+    # at a test zoom, an input of fixed size grows with the image; False: it may crop the image
     grown_canvas: bool = True
-    most_objects: int | None = None  # objects of an image that are learned; None: all
+    most_objects: int | None = None  # largest number of objects learned per image; None: all
 
 
 OURS = Conventions()
@@ -66,23 +66,23 @@ class InputSpec:
 
 # %% ../../nbs/04_network/04_geometry.ipynb #d7957948
 def _for_pixel_centres(matrix: np.ndarray) -> np.ndarray:
-    "The map of corner coordinates, (2, 3), as one of pixel centres."
+    "Convert a map of corner coordinates, (2, 3), to one of pixel centres."
     pixels = matrix.copy()
     pixels[:, 2] += 0.5 * matrix[:, 0] + 0.5 * matrix[:, 1] - 0.5
     return pixels
 
 
 def _moved(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    "Boxes (N, 4) through an affine map; a mirror swaps left and right, so corners are sorted."
+    "Transform boxes (N, 4) by an affine map and sort corners, since a mirror swaps left and right."
     corners = boxes.reshape(-1, 2) @ matrix[:, :2].T + matrix[:, 2]
     x, y = corners.reshape(-1, 2, 2).transpose(2, 0, 1)
     return np.stack([x.min(1), y.min(1), x.max(1), y.max(1)], 1).astype(np.float32)
 
 
 def _canvas(shown: Collection[int], divisor: int, tight: bool) -> tuple[int, int]:
-    """The smallest sides that hold an image of sides `shown` and that `divisor` divides.
+    """Return the smallest multiples of `divisor` that hold an image of sides `shown`.
 
-    Not `tight`: a side that is a multiple grows by another `divisor`."""
+    Without `tight`, a side that is already a multiple grows by another `divisor`."""
     sides = []
     for side in shown:
         if tight and side % divisor == 0:
@@ -96,7 +96,7 @@ def _middle(source: tuple[int, int],  # height, width of the image
             size: Collection[int],  # height, width of the input
             scale: float,  # input pixels per source pixel
             ) -> tuple[float, float]:
-    "The source's x, y in the middle of an input whose padding is whole pixels."
+    "Return the source's x, y in the middle of an input that is padded by whole pixels."
     (height, width), (rows, columns) = source, size
     left, top = (columns - width * scale) // 2, (rows - height * scale) // 2
     return (columns / 2 - left) / scale, (rows / 2 - top) / scale
@@ -105,10 +105,10 @@ def _middle(source: tuple[int, int],  # height, width of the image
 @dataclass(frozen=True)
 class Geometry:
     "An affine map from an image's corner coordinates to those of a network input of `size`."
-    matrix: np.ndarray  # float64 (2, 3): where boxes go
+    matrix: np.ndarray  # float64 (2, 3): maps corner coordinates, as of boxes
     size: tuple[int, int]  # height, width of the input in pixels
-    pixels: np.ndarray | None = None  # float64 (2, 3): where pixel centres go; None: with the boxes
-    # height, width to which the image is resized before it is warped; None: it is not
+    pixels: np.ndarray | None = None  # float64 (2, 3): maps pixel centres; None: as `matrix`
+    # height, width to which the image is resized before it is warped; None: no resizing
     resized: tuple[int, int] | None = None
 
     @classmethod
@@ -116,9 +116,9 @@ class Geometry:
              centre: Collection[float],  # x, y of the source's point in the middle of the input
              scale: float,  # input pixels per source pixel
              size: tuple[int, int],  # height, width of the input
-             mirror: int | None = None,  # width of a source that is mirrored first
+             mirror: int | None = None,  # width of the source, to mirror it first; None: no mirror
              conventions: Conventions = OURS) -> "Geometry":
-        "The source magnified around a point. With `mirror`, `centre` lies in the mirror image."
+        "Magnify the source around a point. With `mirror`, `centre` lies in the mirror image."
         shift = np.array(size[::-1]) / 2 - scale * np.asarray(centre, np.float64)
         matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
         pixels = matrix.copy()
@@ -132,15 +132,16 @@ class Geometry:
     def fit(cls,
             source: tuple[int, int],  # height, width of the image
             size: tuple[int, int] | None = None,  # of the input; None: the image's own scale
-            divisor: int = 1,  # of the sides of the input
+            divisor: int = 1,  # the input's sides are multiples of it
             zoom: float = 1.0,  # magnifies image and canvas, for a test at several scales
             conventions: Conventions = OURS,
-            testing: bool = False,  # matters only where the conventions have two centres
+            testing: bool = False,  # matters only with `one_centre=False`
             ) -> "Geometry":
-        """The whole image, centred in the input.
+        """Show the whole image, centred in the input.
 
-        Scaled to fit `size`, or at its own scale in the smallest canvas that `divisor` divides."""
-        shown = [int(side * zoom + 1e-6) for side in source]  # the term: 0.7 * 960 = 671.9999999
+        It is scaled to fit `size`. Without `size` it keeps its scale, in the smallest canvas that
+        `divisor` divides."""
+        shown = [int(side * zoom + 1e-6) for side in source]  # 1e-6: 0.7 * 960 = 671.9999999
         if size is None:
             scale = zoom
             size = _canvas(shown, divisor, conventions.tight_padding)
@@ -157,7 +158,7 @@ class Geometry:
         view = cls.view(centre, scale, size, conventions=conventions)
         if conventions.corners or zoom == 1:
             return view
-        # the reference zooms to whole pixels first, and forgets the fraction that this lost
+        # the reference resizes to whole pixels first and ignores the lost fraction
         steps = cls.view(np.array(centre) * zoom, scale / zoom, size, conventions=conventions)
         return replace(view, pixels=steps.pixels, resized=tuple(shown))
 
@@ -167,13 +168,13 @@ class Geometry:
         return abs(self.matrix[0, 0])
 
     def warp(self, image: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-        "The image (H, W) or (H, W, 3) as the network sees it; zero beyond its border."
+        "Warp an image (H, W) or (H, W, 3) to the network's input; zero beyond its border."
         if self.resized:
             image = cv2.resize(image, self.resized[::-1], interpolation=interpolation)
         return cv2.warpAffine(image, self._pixel_matrix(), self.size[::-1], flags=interpolation)
 
     def unwarp(self, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """A map (H, W) of the network's input in the pixels of an image of `shape` (height, width).
+        """Warp a map (H, W) of the network's input back to an image of `shape` (height, width).
 
         Pixels that the network did not see are 0."""
         seen = self.resized or shape
@@ -184,15 +185,15 @@ class Geometry:
         return back
 
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
-        "Source boxes (N, 4) in input pixels, not clipped."
+        "Transform source boxes (N, 4) to input pixels, without clipping."
         return _moved(boxes, self.matrix)
 
     def back(self, boxes: np.ndarray) -> np.ndarray:
-        "Input boxes (N, 4) in source pixels, not clipped."
+        "Transform input boxes (N, 4) to source pixels, without clipping."
         return _moved(boxes, cv2.invertAffineTransform(self.matrix))
 
     def _pixel_matrix(self) -> np.ndarray:
-        "Where the image's pixel centres go."
+        "Return the map (2, 3) of the image's pixel centres."
         return _for_pixel_centres(self.matrix) if self.pixels is None else self.pixels
 
 # %% ../../nbs/04_network/04_geometry.ipynb #8408c410
@@ -206,9 +207,9 @@ def normalise(image: np.ndarray,  # RGB uint8 (H, W, 3)
               std: Collection[float],  # RGB in units of 255
               colour: np.ndarray | None = None,  # float64 (3, 4): a colour change in units of 255
               ) -> np.ndarray:
-    """RGB uint8 (H, W, 3) -> float32 (3, H, W): colour change, minus mean, over std.
+    """Normalise RGB uint8 (H, W, 3) to float32 (3, H, W): colour change, minus mean, over std.
 
-    The result is a view of (H, W, 3) in memory: the order in which convolutions run fastest."""
+    The result is a view of (H, W, 3) in memory, the layout in which convolutions run fastest."""
     matrix = np.hstack([np.eye(3), np.zeros((3, 1))]) if colour is None else colour.copy()
     matrix[:, :3] /= 255
     matrix[:, 3] -= mean

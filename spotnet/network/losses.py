@@ -61,12 +61,12 @@ def center_l1_loss(output: torch.Tensor,  # (B, 2, h, w)
 
 # %% ../../nbs/04_network/03_losses.ipynb #fcc62bb0
 BOX_FORMS = ("giou", "diou")
-_LEAST_SIDE = 0.1  # cells; a side that is predicted as less, or as negative, counts as this
+_LEAST_SIDE = 0.1  # cells; a smaller or negative predicted side counts as this
 
 
 def decode_boxes(size: torch.Tensor,  # (B, 2, h, w): width, height in cells
                  offset: torch.Tensor) -> torch.Tensor:  # (B, 2, h, w): from the cell to the centre
-    "The box that each cell predicts, (B, 4, h, w): x0, y0, x1, y1 in cells."
+    "Decode the box that each cell predicts, (B, 4, h, w): x0, y0, x1, y1 in cells."
     h, w = size.shape[-2:]
     rows = torch.arange(h, device=size.device, dtype=torch.float32)[:, None].expand(h, w)
     columns = torch.arange(w, device=size.device, dtype=torch.float32).expand(h, w)
@@ -76,7 +76,7 @@ def decode_boxes(size: torch.Tensor,  # (B, 2, h, w): width, height in cells
 
 
 def encode_boxes(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    "Size and offset, each (B, 2, h, w), of the boxes (B, 4, h, w) of cells; undoes `decode_boxes`."
+    "Size and offset, each (B, 2, h, w), of boxes (B, 4, h, w); the inverse of `decode_boxes`."
     no_boxes = torch.zeros_like(boxes[:, :2])
     cells = decode_boxes(no_boxes, no_boxes)  # boxes around the cells themselves
     here = (cells[:, :2] + cells[:, 2:]) / 2
@@ -86,7 +86,7 @@ def encode_boxes(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def box_loss(size: torch.Tensor,  # (B, 2, h, w)
              offset: torch.Tensor,  # (B, 2, h, w)
              target: torch.Tensor,  # (B, 4, h, w): x0, y0, x1, y1 in cells
-             weight: torch.Tensor,  # (B, 1, h, w): 0 where no object answers
+             weight: torch.Tensor,  # (B, 1, h, w): 0 in cells without an object
              form: str = "giou") -> torch.Tensor:  # one of BOX_FORMS
     "Weighted mean of 1 - GIoU (or DIoU) over the cells that count, a scalar; 0 without any."
     if form not in BOX_FORMS:
@@ -129,7 +129,7 @@ class NonFiniteLoss(ArithmeticError):
 
 def _check_finite(parts: dict[str, torch.Tensor], frames: list[str]) -> None:
     "Raise NonFiniteLoss, naming the frames of the batch, for the first part that is not finite."
-    # one question to the device, not one per part
+    # one synchronisation with the device, not one per part
     if torch.stack(list(parts.values())).isfinite().all():
         return
     for name, value in parts.items():
@@ -139,15 +139,15 @@ def _check_finite(parts: dict[str, torch.Tensor], frames: list[str]) -> None:
                 "Lower the learning rate, or look at these frames' boxes and masks.")
 
 # %% ../../nbs/04_network/03_losses.ipynb #e396b46e
-# the paper's; it has no box loss
+# the paper's weights; it has no box loss
 LOSS_WEIGHTS = {"heatmap": 1.0, "size": 0.1, "offset": 1.0, "foreground": 1.0, "box": 2.0}
 
 
 class Criterion(nn.Module):
     """Weighted sum of the losses: (predictions, batch) -> (total, parts).
 
-    Each part is the mean over all stacks, unweighted and detached. The batch is one of `collate`.
-    Raises NonFiniteLoss."""
+    Each part is the mean over all stacks, unweighted and detached. `collate` makes batches. Raises
+    NonFiniteLoss."""
 
     def __init__(self, size_form: SizeForm = "l1",  # how sizes are compared
                  box_form: str | None = None,  # one of BOX_FORMS; None: no box loss
@@ -162,7 +162,7 @@ class Criterion(nn.Module):
         self.weights = {**LOSS_WEIGHTS, **weights}
 
     def parts(self, prediction: Prediction, batch: dict) -> dict[str, torch.Tensor]:
-        "The losses of one stack."
+        "Compute the losses of one stack."
         index, valid = batch["index"], batch["valid"]
         parts = {
             "heatmap": focal_loss(

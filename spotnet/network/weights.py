@@ -27,11 +27,11 @@ from .model import ModelConfig, SpotNet
 
 # %% ../../nbs/04_network/02_weights.ipynb #8809dcf8
 class CheckpointError(ValueError):
-    "A file that is not a checkpoint of this library, or not one that fits."
+    "A file is not a checkpoint of this library, or does not fit."
 
 
 def _refuse_other(path: Path) -> None:
-    "Raise CheckpointError where something lies that is no checkpoint of this library."
+    "Raise CheckpointError if a path exists and is not a checkpoint of this library."
     if not os.path.lexists(path):
         return
     try:
@@ -49,7 +49,7 @@ def save_checkpoint(path: Path | str, model: SpotNet,
                     **facts: Any) -> Path:  # anything that JSON can hold, for the header
     """Write model and configuration to a safetensors file, atomically. Return the path.
 
-    CheckpointError where a file lies that is no checkpoint of this library."""
+    Raises CheckpointError if the path holds anything but a checkpoint of this library."""
     path = Path(path)
     _refuse_other(path)
     if model.optimized:
@@ -66,17 +66,17 @@ def save_checkpoint(path: Path | str, model: SpotNet,
     try:
         with replacing(path) as temporary:
             save_file(state, temporary, header)
-    except SafetensorError as error:  # a full disk, or no right to write, in its words
+    except SafetensorError as error:  # full disk or missing permission
         raise CheckpointError(f"{path}: could not be written ({error}). "
                               "Free space, or correct the folder's rights.") from error
     return path
 
 # %% ../../nbs/04_network/02_weights.ipynb #6432e348
 def config_from_header(header: dict[str, str], key: str, path: Path | str) -> ModelConfig:
-    """The configuration that a file's header holds as JSON under `key`.
+    """Read the configuration that a file's header holds as JSON under `key`.
 
-    Raises CheckpointError, naming `path`, for one that is missing, describes no network, or comes
-    from a newer version."""
+    Raises CheckpointError, naming `path`, if it is missing, describes no network, or comes from a
+    newer version."""
     known = {f.name for f in fields(ModelConfig)}
     try:
         values = json.loads(header[key])
@@ -94,10 +94,9 @@ def config_from_header(header: dict[str, str], key: str, path: Path | str) -> Mo
 
 
 def input_from_header(header: dict[str, str], path: Path | str) -> InputSpec | None:
-    """The input on which a network was trained, from a file's header; None where it says nothing.
+    """Read the input on which a network was trained from a file's header; None if it is not there.
 
-    Raises CheckpointError, naming `path`, for an input that makes no sense, or one that comes from
-    a newer version."""
+    Raises CheckpointError, naming `path`, for an invalid input or one from a newer version."""
     if "input" not in header:  # an older version, or a network that was never trained
         return None
     try:
@@ -110,12 +109,12 @@ def input_from_header(header: dict[str, str], path: Path | str) -> InputSpec | N
 
 # %% ../../nbs/04_network/02_weights.ipynb #2af42df0
 def _is_ours(path: Path | str) -> bool:
-    "Whether a path is that of a checkpoint of this library, not of a reference `.pth` file."
+    "Whether a path names a checkpoint of this library, not a reference `.pth` file."
     return Path(path).is_dir() or Path(path).suffix in ("", ".safetensors")
 
 
 def _check_shapes(config: ModelConfig, state: dict, path: Path) -> None:
-    "Raise CheckpointError where names, shapes or types of weights are not those of the network."
+    "Raise CheckpointError if names, shapes or types of weights are not those of the network."
     with torch.device("meta"):  # shapes without memory
         network = SpotNet(config).state_dict()
     expected = {name: (value.shape, value.dtype) for name, value in network.items()}
@@ -131,9 +130,9 @@ VEHICLES = Path(str(resources.files("spotnet"))) / "network" / "vehicles.safeten
 
 
 def checkpoint_file(path: Path | str) -> Path:
-    """The file of a checkpoint, of which `path` is the file or the folder.
+    """Return the file of a checkpoint, given its file or its folder.
 
-    `vehicles`, where nothing of that name lies, is the detector that comes with the package."""
+    `vehicles` means the detector that comes with the package, unless a path of that name exists."""
     path = Path(path)
     if str(path) == "vehicles" and not path.exists():
         return VEHICLES
@@ -141,7 +140,7 @@ def checkpoint_file(path: Path | str) -> Path:
 
 
 def _read_file(path: Path | str, weights: bool = True) -> tuple[Path, dict[str, str], dict]:
-    "A checkpoint's file, its header, and its state dict, which is empty without `weights`."
+    "Return a checkpoint's file, header and state dict, which is empty without `weights`."
     path = checkpoint_file(path)
     try:
         with safe_open(path, "pt") as file:
@@ -161,7 +160,7 @@ def _read_file(path: Path | str, weights: bool = True) -> tuple[Path, dict[str, 
 
 # %% ../../nbs/04_network/02_weights.ipynb #0790d496
 def read_checkpoint(path: Path | str) -> tuple[ModelConfig, dict, dict]:
-    "Configuration, state dict and facts of a checkpoint file or a folder with `model.safetensors`."
+    "Read configuration, state dict and facts of a checkpoint (file or folder of a run)."
     path, header, state = _read_file(path)
     config = config_from_header(header, "config", path)
     if header.get("stored") == "float16":
@@ -177,9 +176,9 @@ def read_checkpoint(path: Path | str) -> tuple[ModelConfig, dict, dict]:
 
 
 def read_input(path: Path | str) -> InputSpec | None:
-    """The input on which the network of a checkpoint was trained; None where the file says nothing.
+    """Read the input on which the network of a checkpoint was trained; None if it is not there.
 
-    For a reference `.pth` file, frames at their own size by `REFERENCE`."""
+    For a reference `.pth` file: frames at their own size, with the conventions of `REFERENCE`."""
     if not _is_ours(path):
         return InputSpec(None, REFERENCE)
     path, header, _ = _read_file(path, weights=False)
@@ -187,9 +186,9 @@ def read_input(path: Path | str) -> InputSpec | None:
 
 
 def load_checkpoint(path: Path | str, device: torch.device | str = "cpu") -> SpotNet:
-    "The network of a checkpoint, in `eval()` mode. CheckpointError names what does not fit."
+    "Load the network of a checkpoint, in `eval()` mode. CheckpointError names what does not fit."
     config, state, _ = read_checkpoint(path)
-    with torch.device("meta"):  # weights come from the file, so none are drawn
+    with torch.device("meta"):  # no initial weights: they come from the file
         model = SpotNet(config)
     model.input_spec = read_input(path)
     model.load_state_dict(state, assign=True)
@@ -205,7 +204,7 @@ _BLOCK = {"conv1": "conv1", "bn1": "norm1", "conv2": "conv2", "bn2": "norm2", "s
 
 
 def _our_name(name: str) -> str | None:
-    "Our name for one entry of a reference state dict; None for the unused squeeze-excite block."
+    "Return our name of a reference entry; None for the unused squeeze-and-excite block."
     first, *rest = name.removeprefix("module.").split(".")
     if first == "SqEx":
         return None
@@ -220,7 +219,7 @@ def _our_name(name: str) -> str | None:
 
 # %% ../../nbs/04_network/02_weights.ipynb #1d2cd316
 def _renamed(state_dict: dict) -> dict:
-    "The weights under our names. Raises CheckpointError for what is no weight or has no name here."
+    "Rename weights to our names. CheckpointError for an entry that is no weight or is unknown."
     state = state_dict.get("state_dict", state_dict)
     items = state.items() if isinstance(state, dict) else [(state, None)]
     for name, value in items:
@@ -238,13 +237,13 @@ def _renamed(state_dict: dict) -> dict:
 
 
 def _count(state: dict, start: str) -> int:
-    "How many different numbers follow `start` in the names: blocks of a level, or stacks."
+    "Count the different numbers that follow `start` in the names: blocks of a level, or stacks."
     pattern = re.compile(re.escape(start) + r"(\d+)\.")
     return len({match[1] for match in map(pattern.match, state) if match})
 
 
 def _derived_config(state: dict) -> ModelConfig:
-    "The configuration that weights under our names imply. ValueError where no network has it."
+    "Derive the configuration from weights under our names. ValueError if no network has it."
     def outputs(name: str) -> int | None:
         "Output channels of a convolution; None where it does not exist."
         return state[name].shape[0] if name in state else None
@@ -276,10 +275,10 @@ def _derived_config(state: dict) -> ModelConfig:
 
 
 def convert_reference(state_dict: dict) -> tuple[ModelConfig, dict]:
-    """A CenterNet or SpotNet hourglass state dict -> (configuration, state dict in our names).
+    """Convert a CenterNet or SpotNet hourglass to (configuration, state dict in our names).
 
-    Any width, depth, number of stacks and classes; `{"state_dict": ...}` and the `module.` prefix
-    are unwrapped. Raises CheckpointError for entries it cannot map, by name."""
+    Accepts any width, depth, number of stacks and classes; unwraps `{"state_dict": ...}` and the
+    `module.` prefix. Raises CheckpointError, which names the entries that it cannot map."""
     ours = _renamed(state_dict)
     try:
         config = _derived_config(ours)
@@ -308,7 +307,7 @@ def _check_uncompressed(path: Path | str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    "Why a pickle was not read, in one line; for a function that it wanted to call, which."
+    "Say in one line why a pickle was not read, and which function it would have called."
     foreign = re.search(r"GLOBAL (\S+)", str(error))
     if foreign:
         return f"it would run {foreign[1]}"
@@ -317,7 +316,7 @@ def _reason(error: Exception) -> str:
 
 
 def read_reference(path: Path | str) -> dict:
-    """The content of a reference `.pth` file: tensors and plain values.
+    """Read the content of a reference `.pth` file: tensors and plain values.
 
     Raises CheckpointError for any other content and for anything that would run code."""
     try:
@@ -336,7 +335,7 @@ def read_reference(path: Path | str) -> dict:
 
 
 def read_weights(path: Path | str) -> tuple[ModelConfig, dict]:
-    "Configuration and state dict of a checkpoint of ours, or of a reference `.pth` file."
+    "Read configuration and state dict of our checkpoints and of reference `.pth` files."
     if _is_ours(path):
         config, state, _ = read_checkpoint(path)
         return config, state
@@ -352,8 +351,8 @@ def transfer(state: dict, model: SpotNet,
              ) -> list[str]:
     """Copy the entries of a state dict that fit a network by name and shape.
 
-    Returns the layers that keep their values, because `state` does not hold them or holds them in
-    another shape (other classes, another head). Raises CheckpointError if none fits."""
+    Returns the layers that keep their values, because `state` lacks them or has them in another
+    shape (other classes, another head). Raises CheckpointError if none fits."""
     own = model.state_dict()
     fitting = {name: value for name, value in state.items()
                if name in own and own[name].shape == value.shape}
@@ -366,11 +365,11 @@ def transfer(state: dict, model: SpotNet,
 # %% ../../nbs/04_network/02_weights.ipynb #eecd3642
 @torch.no_grad()
 def grow_boxes(model: SpotNet, share: float) -> None:
-    """Make a network's boxes wider and higher: on each side by a share of the box's own.
+    """Enlarge a network's boxes on each side by a share of their width and height.
 
-    A negative share makes them tighter. Raises ValueError for a share that leaves no box."""
+    A negative share makes them smaller. Raises ValueError unless the share is in (-0.5, 1)."""
     if not -0.5 < share < 1:
         raise ValueError(f"boxes are to grow by {share} on each side; expected -0.5 to 1")
     for heads in model.heads:
-        for values in heads["size"][-1].parameters():  # a linear layer: sides in cells
+        for values in heads["size"][-1].parameters():  # linear layer that outputs sides in cells
             values *= 1 + 2 * share

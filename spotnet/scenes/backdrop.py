@@ -25,7 +25,7 @@ GROUND_SIZE = (int((WORLD[3] - WORLD[1]) * TEXEL), int((WORLD[2] - WORLD[0]) * T
 
 
 def to_texels(points: np.ndarray | list) -> np.ndarray:
-    "World x, y (..., 2) to pixels of the ground texture."
+    "Convert world x, y (..., 2) to pixels of the ground texture."
     return (np.asarray(points, float)[..., :2] - WORLD[:2]) * TEXEL - 0.5
 
 
@@ -150,7 +150,7 @@ def _grass(layout: Layout, grain: np.ndarray, patchy: np.ndarray) -> np.ndarray:
 
 def _asphalt(rng: np.random.Generator, layout: Layout, light: Light, grain: np.ndarray,
              patchy: np.ndarray) -> np.ndarray:
-    "Grey levels (H, W) of a road everywhere, with wheel tracks, repairs and markings."
+    "Grey levels (H, W) as if all ground were road: wheel tracks, repairs and markings."
     asphalt = layout.asphalt + 5.5 * grain + 3.5 * patchy
     tracks = np.zeros(GROUND_SIZE, np.uint8)
     for lane in make_lanes(layout):
@@ -167,7 +167,7 @@ def _asphalt(rng: np.random.Generator, layout: Layout, light: Light, grain: np.n
         corners = to_texels(np.array([x, y]) + size * outline).astype(np.int32)
         cv2.fillConvexPoly(tracks, corners, int(rng.integers(60, 255)), cv2.LINE_AA)
     asphalt -= tracks * np.float32(0.055)
-    if light.wet:  # darker, with the sky in it
+    if light.wet:  # darker, and reflecting the sky
         mirror = np.clip(patchy - 0.2, 0, 1.2) * np.float32(0.24 * np.mean(light.sky))
         asphalt = asphalt * 0.72 + mirror
     asphalt += _markings(layout) * (0.62 + 0.06 * grain + 0.05 * patchy)
@@ -178,7 +178,7 @@ def _light_ground(ground: np.ndarray, light: Light, lit: np.ndarray) -> np.ndarr
     "Ground (H, W, 3) uint8 in the light of the sky, and of the sun where it is `lit`."
     sun = light.on(np.array([[0, 0, 1.0]]))[0]
     for k in range(3):
-        share = light.ambient[k] / sun[k] if light.sun else 1.0  # that is left in the shadow
+        share = light.ambient[k] / sun[k] if light.sun else 1.0  # left in the shadow
         table = sun[k] * (share + (1 - share) * np.arange(256) / 255)
         ground[..., k] *= table.astype(np.float32)[lit]
     return cv2.convertScaleAbs(np.maximum(ground, 0, out=ground))
@@ -196,7 +196,7 @@ def paint_ground(layout: Layout, light: Light, items: list[Item]) -> Ground:
         across = [(WORLD[0], layout.crossing), (WORLD[2], layout.crossing)]
         ways.append((np.array(across), 2 * LANE + 0.8))
     road = np.zeros(GROUND_SIZE, np.uint8)
-    for points, wide in ways:  # pavement and kerb of every way first, then the asphalt of all
+    for points, wide in ways:  # pavement and kerb of every road first, then all asphalt
         _line(ground, points, (152, 148, 142), wide + 5.0)
         _line(ground, points, (186, 184, 178), wide + 0.5)
     for points, wide in ways:
@@ -209,19 +209,19 @@ def paint_ground(layout: Layout, light: Light, items: list[Item]) -> Ground:
 # %% ../../nbs/02_scenes/08_backdrop.ipynb #3ca5622e
 @dataclass
 class Backdrop:
-    "What a camera sees without traffic."
+    "Picture of a camera without traffic, with maps of depth and sun."
     image: np.ndarray  # (H, W, 3) uint8, canvas pixels
-    depth: np.ndarray  # (H, W) float32, metres to what stands there; infinite over open ground
+    depth: np.ndarray  # (H, W) float32, metres to the scenery; infinite over open ground
     sun: np.ndarray  # (H, W) uint8: 255 where a shadow could fall; 0 in shadow or on an item
 
 
 def _add_sky(image: np.ndarray, depth: np.ndarray, camera: Camera, light: Light,
              rng: np.random.Generator) -> None:
-    "Haze over the distance, sky above the horizon."
+    "Add haze to the distance, and sky above the horizon."
     height, width = depth.shape
     inverse = np.linalg.inv(camera.matrix[:, :3])[2]
     rays = inverse[0] * np.arange(width)[None] + inverse[1] * np.arange(height)[:, None]
-    down = -(rays + inverse[2])  # how fast the ray of a pixel goes down
+    down = -(rays + inverse[2])  # downward slope of the ray of a pixel
     away = camera.eye[2] / np.maximum(down, 1e-4)
     fade = light.fade(np.minimum(away, 1e4))[..., None].astype(np.float32)
     image[:] = image * (1 - fade) + np.array(light.sky, np.float32) * fade
@@ -240,7 +240,7 @@ def draw_backdrop(camera: Camera,
                   items: list[Item],
                   sharp: float,  # the ground is drawn at `sharp` times the resolution of the canvas
                   rng: np.random.Generator | None = None) -> Backdrop:  # None: no haze and no sky
-    "Draw what a camera sees of a place."
+    "Draw the backdrop of a place as a camera sees it."
     width, height = camera.size
     finer_size = int(width * sharp), int(height * sharp)
     texel = np.array([

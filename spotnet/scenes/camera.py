@@ -22,12 +22,12 @@ FINE = 2  # canvas pixels per frame pixel, in each direction
 class Camera:
     "A pinhole camera at one moment."
     matrix: np.ndarray  # (3, 4): homogeneous metres -> canvas pixel indices; third row: depth in m
-    eye: np.ndarray  # (3,) where the camera is, metres
+    eye: np.ndarray  # (3,) position, metres
     focal: float  # canvas pixels
     size: tuple[int, int]  # canvas width and height
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        "World points (..., 3) to canvas pixels (..., 2) and depths (...) in metres."
+        "Project world points (..., 3) to canvas pixels (..., 2) and depths (...) in metres."
         out = points @ self.matrix[:, :3].T + self.matrix[:, 3]
         return out[..., :2] / out[..., 2:], out[..., 2]
 
@@ -35,7 +35,7 @@ class Camera:
              reach: float | np.ndarray) -> np.ndarray:  # (...) metres around each point
         """Whether anything within `reach` of the points can be in the picture.
 
-        A cheap test: sometimes true for what is just outside, never false for what is inside."""
+        A cheap test: sometimes true just outside the picture, never false inside it."""
         pixels, depths = self.project(points)
         around = (1.3 * self.focal * reach / np.maximum(depths - reach, 1))[..., None]
         inside = ((pixels + around > 0) & (pixels - around < self.size)).all(-1)
@@ -59,7 +59,7 @@ def look(eye: tuple | np.ndarray,  # x, y, z of the camera, metres
          focal: float,  # focal length, frame pixels
          width: int,  # of the frame, pixels
          height: int,  # of the frame, pixels
-         margin: int = 0) -> Camera:  # frame pixels that the canvas has more on every side
+         margin: int = 0) -> Camera:  # frame pixels added to the canvas on every side
     "Return a camera at `eye` that looks in a direction."
     ahead = np.array([np.sin(yaw) * np.cos(pitch), np.cos(yaw) * np.cos(pitch), -np.sin(pitch)])
     right = np.array([np.cos(yaw), -np.sin(yaw), 0.0])
@@ -138,7 +138,7 @@ class CameraPath:
             self.shifts = np.zeros((config.frames, 3))
 
     def affine(self, i: int) -> np.ndarray:
-        "How the picture of a shaking camera is moved in frame i: 3 x 3, canvas pixels."
+        "Displacement of a shaking camera's picture in frame i: 3 x 3, canvas pixels."
         x, y, roll = self.shifts[i]
         middle = self.config.width * FINE / 2, self.config.height * FINE / 2
         turn = cv2.getRotationMatrix2D(middle, np.rad2deg(roll), 1)

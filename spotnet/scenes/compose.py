@@ -50,7 +50,7 @@ def shadow_outline(camera: Camera, light: Light, drawn: Drawn) -> np.ndarray:
 def cast_shadows(backdrop: Backdrop,  # its image is changed in place
                  light: Light,
                  shadows: list[np.ndarray]) -> None:  # outlines (N, 2), canvas pixels
-    "Take the sun, or a part of the sky, from the ground below the outlines."
+    "Darken the ground inside the outlines: remove the sun, or a part of the sky's light."
     if not shadows:
         return
     points = np.concatenate(shadows)
@@ -123,7 +123,7 @@ LEAST_SIDE = 4  # width and height of a box, pixels
 
 
 def ignored_regions(config: SceneConfig, camera: Camera, layout: Layout) -> np.ndarray:
-    "Regions (M, 4) float32 that do not count in a frame: whole pixels, within the image."
+    "Ignored regions (M, 4) float32 of a frame: whole pixels, within the image."
     boxes = []
     for corners in ignored_corners(layout):
         pixels, depths = camera.project(corners)
@@ -137,7 +137,7 @@ def ignored_regions(config: SceneConfig, camera: Camera, layout: Layout) -> np.n
 
 
 def _visible_box(sprite: Sprite, owner: np.ndarray, k: int) -> tuple[np.ndarray, float] | None:
-    "Box (4,) of a vehicle in the image and the share that shows; None if too little shows."
+    "Box (4,) of a vehicle in the image and its visible share; None if too little is visible."
     at, cut = window(owner.shape, sprite.origin, sprite.mask.shape)
     inside = sprite.mask[cut]
     if not inside.size:
@@ -161,7 +161,7 @@ def _covered(box: np.ndarray, regions: np.ndarray) -> float:
 
 
 def _image_speed(camera: Camera, moment: Moment, fps: float) -> float:
-    "How fast a vehicle moves in the image, frame pixels per frame."
+    "Speed of a vehicle in the image, frame pixels per frame."
     ahead = np.array([-np.sin(moment.heading), np.cos(moment.heading)])
     step = moment.speed / fps * ahead
     now = (moment.x, moment.y, 0)
@@ -174,7 +174,7 @@ def annotated_objects(camera: Camera,
                       owner: np.ndarray,  # of `paint_vehicles`
                       regions: np.ndarray,  # (M, 4) ignored regions
                       fps: float) -> tuple[Objects, np.ndarray]:
-    "Return the objects of a frame and, bool (256,), which owners are among them."
+    "Return the objects of a frame, and bool (256,): which owners are annotated."
     rows, annotated = [], np.zeros(256, bool)
     for k, d in enumerate(drawn, 1):
         found = _visible_box(d.sprite, owner, k)

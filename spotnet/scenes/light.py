@@ -44,7 +44,7 @@ class Light:
         return np.array(self.ambient) * (0.78 + 0.22 * normals[:, 2:]) + facing
 
     def fade(self, distance: float | np.ndarray) -> float | np.ndarray:
-        "Share 0..1 of a colour that haze has replaced by the sky's at a distance in metres."
+        "Share 0..1 of a colour that haze replaces by the sky's at a distance in metres."
         return 1 - np.exp(-self.haze * distance)
 
 # %% ../../nbs/02_scenes/02_light.ipynb #0c48f9a3
@@ -61,7 +61,7 @@ LIGHTS = {  # the fields of `Light` without `direction`
 
 
 def scene_light(config: SceneConfig) -> Light:
-    "Light of a scene: its weather, and the sun where it stands on that day."
+    "Light of a scene, from its weather and the sun's direction on that day."
     azimuth, height = scene_rng(config.seed, 5).uniform((0, 0.55), (2 * np.pi, 0.95))
     direction = np.array([
         np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height),
@@ -70,7 +70,7 @@ def scene_light(config: SceneConfig) -> Light:
 
 # %% ../../nbs/02_scenes/02_light.ipynb #9e6ad0b7
 def hazed(image: np.ndarray, light: Light, distance: float) -> np.ndarray:
-    "An RGB image uint8 (H, W, 3) through `distance` metres of haze."
+    "RGB image uint8 (H, W, 3), seen through `distance` metres of haze."
     fade = light.fade(distance)
     if fade < 0.01:
         return image

@@ -34,18 +34,18 @@ class Lane:
         "x, y in metres and heading in radians at a distance in metres along the lane."
         ahead = distance + np.array([0.0, 1.0])
         x, y = (np.interp(ahead, self.along, self.points[:, k]) for k in (0, 1))
-        if ahead[1] > self.along[-1]:  # at its end a lane keeps the heading of its last piece
+        if ahead[1] > self.along[-1]:  # the end of a lane keeps the heading of its last segment
             (x[0], y[0]), (x[1], y[1]) = self.points[-2:]
         return float(x[0]), float(y[0]), float(np.arctan2(-(x[1] - x[0]), y[1] - y[0]))
 
 # %% ../../nbs/02_scenes/03_places.ipynb #30fb2c79
 @dataclass(frozen=True)
 class Viewpoint:
-    "Where the camera of a place is: on a post, or in the air."
-    x: float  # of the post, beside the road's middle, metres
+    "Position and direction of the camera of a place: on a post, or in the air."
+    x: float  # of the post, from the road's middle, metres
     z: float  # height of the camera on the post, metres
     target: float  # y of the point that the camera on the post looks at, metres
-    aim: float  # x of that point beside the road's middle, metres
+    aim: float  # x of that point from the road's middle, metres
     focal: float  # focal length of the camera on the post, in frame widths
     height: float  # of the drone, metres
     yaw: float  # of the drone, radians from the y axis
@@ -54,7 +54,7 @@ class Viewpoint:
 # %% ../../nbs/02_scenes/03_places.ipynb #8bd025d4
 @dataclass(frozen=True)
 class Layout:
-    "The plan of a place."
+    "Road, stop lines, parking side, viewpoint and colours of a place."
     seed: int  # of the place
     drone: bool  # whether a drone looks at it
     lanes_each_way: int  # 1 or 2; up to 4 in a varied place
@@ -73,12 +73,12 @@ class Layout:
 
     @property
     def lot_side(self) -> int:
-        "Side of the yard of wrecks: -1 left, 1 right."
+        "Side of the scrapyard: -1 left, 1 right."
         return -self.parking
 
     @property
     def lot(self) -> tuple[float, float]:
-        "Nearest corner of the yard of wrecks: |x| from the road's middle, and y, metres."
+        "Nearest corner of the scrapyard: |x| from the road's middle, and y, metres."
         y = self.crossing + 16 if self.crossing else 38.0
         return self.edge(self.lot_side) + 6.0, y
 
@@ -92,13 +92,13 @@ class Layout:
         return self.half + strip
 
     def free(self, y: float, space: float) -> bool:
-        "Whether something that needs `space` metres on either side may stand beside the road at y."
+        "Whether an item that needs `space` metres on either side may stand beside the road at y."
         return self.crossing is None or abs(y - self.crossing) > LANE + space
 
 # %% ../../nbs/02_scenes/03_places.ipynb #2bee35d3
 def make_layout(seed: int,  # of the place
                 drone: bool) -> Layout:  # whether a drone looks at it
-    "Draw the plan of a place. Equal seeds give equal plans."
+    "Draw the layout of a place. Equal seeds give equal layouts."
     rng = scene_rng(seed, 11)
     lanes_each_way = 1 + int(rng.random() < 0.65)
     bend, crossing = 0.0, None
@@ -118,7 +118,7 @@ def make_layout(seed: int,  # of the place
 
 
 def _draw_viewpoint(rng: np.random.Generator, half: float) -> Viewpoint:
-    "Draw where the camera hangs beside a road of this half width in metres."
+    "Draw the viewpoint beside a road whose half width is `half` metres."
     x = rng.uniform(3, half + 5) * rng.choice([-1, 1])
     z = rng.uniform(8.0, 11.5)
     target = rng.uniform(27, 37)
@@ -150,7 +150,7 @@ def make_lanes(layout: Layout) -> list[Lane]:
 
 
 def parking_places(layout: Layout) -> list[tuple[float, float, float]]:
-    "x, y, heading of the parking places that are taken."
+    "x, y and heading of the occupied parking places."
     rng, places = scene_rng(layout.seed, 12), []
     heading = 0.0 if layout.parking > 0 else np.pi
     for y in np.arange(4, 110, 6.2):
@@ -162,7 +162,7 @@ def parking_places(layout: Layout) -> list[tuple[float, float, float]]:
 
 # %% ../../nbs/02_scenes/03_places.ipynb #ff874605
 def ignored_corners(layout: Layout) -> list[np.ndarray]:
-    "Corner points (N, 3) of the boxes in the world that do not count, metres."
+    "Corner points (N, 3) of each ignored region, a box in the world, metres."
     near, y = layout.lot
     sides = np.sort([layout.lot_side * near, layout.lot_side * (near + 13)])
     x = sides + layout.centre(y)

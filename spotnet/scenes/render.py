@@ -28,7 +28,7 @@ from .scene import Scene
 
 # %% ../../nbs/02_scenes/13_render.ipynb #c8a324c4
 class SceneFrames(Frames):
-    "Frames, or label images, of a scene; rendered when asked for."
+    "Frames, or label images, of a scene; rendered on access."
 
     def __init__(self, scene: Scene,
                  render: str) -> None:  # "frame" or "label"
@@ -44,7 +44,7 @@ class SceneFrames(Frames):
 
 
 class SceneObjects:
-    "A list of the objects of every frame; rendered when asked for, then kept."
+    "A list of the objects of every frame; rendered on access, then kept."
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -63,13 +63,13 @@ class SceneObjects:
 
 
 def _attributes(config: SceneConfig) -> dict:
-    "What a sequence says about its scene."
+    "Attributes of a sequence that describe its scene."
     return {"condition": config.condition, "camera": config.camera, "weather": config.weather,
             "split": config.split, "layout": config.layout, "seed": config.seed, "fps": config.fps}
 
 
 def render_scene(config: SceneConfig) -> Sequence:
-    """Return one scene as a sequence in memory. Frames are rendered when asked for.
+    """Return one scene as a sequence in memory. Frames are rendered on access.
 
     `extra` of its objects holds `visible` (share 0..1) and `speed` (pixels per frame)."""
     scene = Scene(config)
@@ -97,14 +97,14 @@ def default_scenes(frames: int = 120) -> list[SceneConfig]:
     return configs
 
 # %% ../../nbs/02_scenes/13_render.ipynb #94cda646
-RENDERER = 2  # counts up when the same configuration would give other pixels
+RENDERER = 2  # increased when the same configuration gives other pixels
 
 
 def _stored_config(config: SceneConfig) -> dict:
-    "What identifies the pixels of a scene."
-    # traffic below ten frames a second has been computed in finer steps since variety exists
+    "Values that determine the pixels of a scene."
+    # since variety was added, traffic below ten frames a second is computed in finer steps
     facts = asdict(config) | {"renderer": RENDERER if config.fps >= 10 else RENDERER + 1}
-    if not config.variety:  # as in folders that were rendered before there was any
+    if not config.variety:  # as in folders rendered before variety was added
         del facts["variety"]
     return facts
 
@@ -116,7 +116,7 @@ def _manifest(config: SceneConfig, ignored: list[np.ndarray]) -> dict:
 
 
 def _complete(folder: Path, config: SceneConfig) -> bool:
-    "Whether a folder holds all of this very scene."
+    "Whether a folder holds this scene completely."
     try:
         facts = json.loads((folder / "scene.json").read_text(encoding="utf-8"))
         if facts["config"] != _stored_config(config) or not (folder / "objects.csv").is_file():
@@ -131,9 +131,9 @@ def _complete(folder: Path, config: SceneConfig) -> bool:
 
 # %% ../../nbs/02_scenes/13_render.ipynb #053cbb79
 def _own_files(out: Path, name: str) -> list[Path]:
-    """The files of an earlier scene in `out/name`, `scene.json` first; hidden ones do not count.
+    """Files of an earlier scene in `out/name`, `scene.json` first, without hidden files.
 
-    DataError for one that is not as we wrote it."""
+    Raises DataError for a file that spotnet did not write or that was changed since."""
     folder, known = out / name, own_names(out)
     paths = [folder] if folder.is_file() else sorted(folder.rglob("*"))
     files = []
@@ -159,9 +159,9 @@ def _object_rows(number: int, objects: Objects) -> list[str]:
 def write_scene(config: SceneConfig,
                 out: Path | str,  # the scene gets the folder `out/name`
                 tick: Callable[[], object] | None = None) -> None:  # called after every frame
-    """Render one scene to disk, replacing what an earlier run left there.
+    """Render one scene to disk and replace the files of an earlier run.
 
-    DataError if there is anything else in its folder."""
+    Raises DataError if its folder holds any other file."""
     def put(place: str, content: bytes | str) -> None:
         data = content.encode() if isinstance(content, str) else content
         record(out, {f"{config.name}/{place}": data})
@@ -169,7 +169,7 @@ def write_scene(config: SceneConfig,
 
     out = Path(out)
     folder, sequence = out / config.name, render_scene(config)
-    for path in _own_files(out, config.name):  # scene.json first: the rest is no whole scene
+    for path in _own_files(out, config.name):  # scene.json first: without it a scene is incomplete
         path.unlink()
     for part in ("frames", "labels"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -190,10 +190,10 @@ def render_scenes(out: Path | str,  # folder; each scene gets a folder of its ow
                   configs: Iterable[SceneConfig] | None = None,  # default_scenes() by default
                   workers: int = 1,  # processes
                   progress: bool = True) -> list[Sequence]:  # whether to show a progress bar
-    """Render scenes to disk, those that are not there yet, and load them.
+    """Render scenes to disk, skip those that are complete, and load all of them.
 
-    ValueError for names that are empty or occur twice, and, before anything is done, DataError for
-    a folder that holds anything but an earlier scene."""
+    Raises ValueError for names that are empty or occur twice. Raises DataError, before anything is
+    written, for a folder that holds anything but an earlier scene."""
     out, configs = Path(out), default_scenes() if configs is None else list(configs)
     names = [c.name for c in configs]
     if len(set(names)) < len(names) or not all(names):

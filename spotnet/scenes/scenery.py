@@ -35,11 +35,11 @@ def clouds(rng: np.random.Generator, height: int, width: int,
 GLOW = np.array([255, 214, 140.])  # RGB of a lit window
 
 
-def _lit(texture: np.ndarray,  # (h, w, 3) or, with air, (h, w, 4)
+def _lit(texture: np.ndarray,  # (h, w, 3), or (h, w, 4) with alpha
          light: Light,
          normal: tuple,  # of the surface
-         glow: np.ndarray | None = None) -> np.ndarray:  # (h, w) 0..1: what shines by itself
-    "A texture uint8 under the light that falls on a surface."
+         glow: np.ndarray | None = None) -> np.ndarray:  # (h, w) 0..1: light of windows
+    "A texture uint8 under the light that falls on its surface."
     out = texture[..., :3] * light.on(np.array([normal], float))[0]
     if glow is not None:
         out = np.where(glow[..., None] > 0, glow[..., None] * GLOW, out)
@@ -67,7 +67,7 @@ def _facade(rng: np.random.Generator,
             height: float,  # metres
             colour: np.ndarray,  # RGB 0..255
             night: bool) -> tuple[np.ndarray, np.ndarray]:
-    "A wall (h, w, 3) with windows, and how bright each of them is lit (h, w), 0..1."
+    "A wall (h, w, 3) with windows, and the brightness of lit windows (h, w), 0..1."
     scale = 14  # pixels per metre
     h, w = max(int(height * scale), 8), max(int(width * scale), 8)
     wall = np.full((h, w, 3), colour, np.float32)
@@ -85,7 +85,7 @@ def _facade(rng: np.random.Generator,
             cv2.line(wall, (x - 12, y + 14), (x + 12, y + 14), (205, 203, 198), 2)
             if night and rng.random() < 0.25:
                 glow[pane] = rng.uniform(0.45, 0.85)
-    wall[-12:] *= 0.75  # the foot of the wall
+    wall[-12:] *= 0.75  # the base of the wall
     return wall, glow
 
 
@@ -137,7 +137,7 @@ def make_building(rng: np.random.Generator,
 
 # %% ../../nbs/02_scenes/07_scenery.ipynb #a609a4e0
 def _leaves(rng: np.random.Generator) -> np.ndarray:
-    "A tuft of leaves (128, 128, 4) uint8, lighter above."
+    "A tuft of leaves (128, 128, 4) uint8, lighter at the top."
     out = np.zeros((128, 128, 4), np.uint8)
     green = np.array([58, 86, 38]) * rng.uniform(0.8, 1.15)
     green = green + rng.uniform(0, 18) * np.array([1.4, 0.6, 0])
@@ -205,7 +205,7 @@ def _road_sign() -> np.ndarray:
 
 
 def _fence() -> np.ndarray:
-    "Wire mesh (40, 80, 4) with air between the wires."
+    "Wire mesh (40, 80, 4), transparent between the wires."
     mesh = np.zeros((40, 80, 4), np.float32)
     wire = (132, 136, 138, 255)
     mesh[:, ::8] = wire
@@ -216,7 +216,7 @@ def _fence() -> np.ndarray:
 # %% ../../nbs/02_scenes/07_scenery.ipynb #0a290479
 @dataclass(frozen=True)
 class Scenery:
-    "What stands in a place."
+    "Items and street lamps of a place."
     items: list[Item]
     lamps: list[tuple]  # x, y, z of the street lamps, metres
 
@@ -242,7 +242,7 @@ def _add_buildings(rng: np.random.Generator, layout: Layout, light: Light, side:
         x = layout.centre(y) + side * (kerb + rng.uniform(9, 13) + width / 2)
         lot_start, lot_end = layout.lot[1] - depth / 2 - 2, layout.lot[1] + 17 + depth / 2
         in_yard = side == layout.lot_side and lot_start < y < lot_end
-        # a house before the post would hide the road; a drone sees over it
+        # a house in front of the camera post would hide the road; a drone sees over it
         in_view = layout.drone or y > 14
         if in_yard or not in_view or not layout.free(y, 4 + depth / 2):
             continue
@@ -269,7 +269,7 @@ def _add_lamps(layout: Layout, materials: Materials, side: int, scenery: Scenery
 
 # %% ../../nbs/02_scenes/07_scenery.ipynb #8153ca3d
 def _add_yard(rng: np.random.Generator, layout: Layout, light: Light, scenery: Scenery) -> None:
-    "Put four cars, two of them wrecks, into a yard behind a fence."
+    "Put four cars, two of them wrecks, into the scrapyard behind a fence."
     near, y = layout.lot
     middle = layout.centre(y)
     kinds = ("saloon", "hatchback", "van", "suv")
@@ -303,14 +303,14 @@ def _add_boards(rng: np.random.Generator, layout: Layout, light: Light, material
 
 # %% ../../nbs/02_scenes/07_scenery.ipynb #54760841
 def furnish(layout: Layout, light: Light) -> Scenery:
-    "Return all that stands in a place, lit."
+    "Return the scenery of a place, lit."
     rng, scenery = scene_rng(layout.seed, 13), Scenery([], [])
     materials = make_materials(rng, light)
     for side in (-1, 1):
         _add_trees(rng, layout, materials, side, scenery)
         _add_buildings(rng, layout, light, side, scenery)
         _add_lamps(layout, materials, side, scenery)
-    for y in (158.0, 165.0):  # a wood where the painted world ends
+    for y in (158.0, 165.0):  # a wood at the end of the painted ground
         for x in np.arange(-72, 74, 7.0):
             x_tree, y_tree = x + rng.uniform(-2, 2), y + rng.uniform(-2, 2)
             tree = make_tree(rng, materials, x_tree, y_tree, rng.uniform(8, 13))

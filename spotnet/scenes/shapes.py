@@ -21,7 +21,7 @@ from .vehicles import Vehicle, blend, draw_vehicle, window
 class Quad:
     "A textured rectangle."
     corners: np.ndarray  # (4, 3) metres, from its upper left, clockwise as seen from the front
-    texture: np.ndarray  # (h, w, 3) uint8, already lit; (h, w, 4) with air; (1, 1, 3) if plain
+    texture: np.ndarray  # (h, w, 3) uint8, already lit; (h, w, 4) with alpha; (1, 1, 3) if plain
     two_sided: bool = False
 
     @property
@@ -45,26 +45,26 @@ class Ball:
 
 @dataclass(frozen=True)
 class Prop:
-    "A vehicle as decoration: never annotated."
+    "A vehicle used as decoration: never annotated."
     vehicle: Vehicle
     pose: tuple  # x, y, z in metres, heading in radians
 
     @property
     def points(self) -> np.ndarray:
-        "A point about as far as it extends (1, 3), metres."
+        "A point (1, 3) at about the extent of the vehicle, metres."
         return np.array([np.array(self.pose[:3]) + 2])
 
 # %% ../../nbs/02_scenes/06_shapes.ipynb #ee83473b
 @dataclass(frozen=True)
 class Item:
-    "Something that stands somewhere, drawn as a whole."
+    "A group of shapes at one place, drawn as a whole."
     x: float  # its place on the ground, metres
     y: float
     parts: list[Quad | Ball | Prop]  # in the order of drawing
 
     @cached_property
     def reach(self) -> float:
-        "Metres from its place on the ground to its farthest point."
+        "Distance from its place on the ground to its farthest point, metres."
         points = np.concatenate([part.points for part in self.parts])
         return float(np.linalg.norm(points - (self.x, self.y, 0), axis=1).max())
 
@@ -81,15 +81,15 @@ class Item:
 
 
 def _hazed_texture(texture: np.ndarray, light: Light, distance: float) -> np.ndarray:
-    "A texture (h, w, 3 or 4) through haze; where there is air stays."
+    "A texture (h, w, 3 or 4) seen through haze; the alpha channel is kept."
     return np.dstack([hazed(texture[..., :3], light, distance), texture[..., 3:]])
 
 # %% ../../nbs/02_scenes/06_shapes.ipynb #04cea797
 def _stretch(texture: np.ndarray, corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    "A texture as a patch of `size` (w, h) in which its corners lie at `corners` (4, 2)."
+    "Warp a texture to a patch of `size` (w, h) with its corners at `corners` (4, 2)."
     extent = np.ptp(corners, axis=0).max() / max(texture.shape[:2])
     shrink = np.maximum(extent, 2 / np.array(texture.shape[1::-1]))
-    if shrink.max() < 0.6:  # averaged down first, so that far windows do not flicker
+    if shrink.max() < 0.6:  # average down first, so that far windows do not flicker
         texture = cv2.resize(
             texture, None, fx=shrink[0], fy=shrink[1], interpolation=cv2.INTER_AREA
         )
@@ -128,7 +128,7 @@ def _draw_quad(quad: Quad, camera: Camera, light: Light, image: np.ndarray,
     if (high < 0).any() or (low > camera.size).any():
         return
     (a, b), (c, d) = corners[1] - corners[0], corners[2] - corners[1]
-    turn = a * d - b * c  # positive where one sees the front
+    turn = a * d - b * c  # positive if the front is visible
     if depths.min() < 1 or (turn <= 0 and not quad.two_sided):
         return
     away = float(depths.mean())
@@ -160,7 +160,7 @@ def _draw_ball(ball: Ball, camera: Camera, light: Light, image: np.ndarray,
     "Draw a ball of leaves as a sprite that always faces the camera."
     middle, away = camera.project(ball.centre)
     radius = camera.focal * ball.radius / max(away, 0.1)
-    # a tree right before the lens would hide the road
+    # a tree right in front of the lens would hide the road
     if away < 2 or radius < 1.5 or radius > 0.13 * camera.size[0]:
         return
     if (middle + radius < 0).any() or (middle - radius > camera.size).any():

@@ -23,7 +23,7 @@ class Driver:
     vehicle: Vehicle
     place: float  # of its middle, metres along the lane
     speed: float  # m/s
-    liked: float  # speed on an empty road, m/s
+    liked: float  # preferred speed on an empty road, m/s
     acceleration: float = 0.0  # m/s^2
 
     @property
@@ -50,7 +50,7 @@ def _advance(queue: list[Driver],  # first vehicle first, changed in place
         urge = 2.0 * (1 - (speed / driver.liked) ** 4 - (wished / gap) ** 2)
         driver.acceleration = max(urge, -8.0)
         speed = max(speed + driver.acceleration * dt, 0.0)
-        if other == 0 and gap < 3.2 and speed < 0.6:  # creeping up to the one ahead ends here
+        if other == 0 and gap < 3.2 and speed < 0.6:  # stop creeping towards the vehicle ahead
             speed = 0.0
         driver.place, driver.speed = driver.place + speed * dt, speed
         ahead_tail, ahead_speed = driver.place - driver.half, speed
@@ -74,7 +74,7 @@ class Traffic(NamedTuple):
 
 
 def _add_vehicle(rng: np.random.Generator, vehicles: dict[int, Vehicle], kind: str) -> Vehicle:
-    "Add a vehicle of a kind, with a paint by chance."
+    "Add a vehicle of a kind, with a random paint."
     paint = PAINTS[rng.integers(len(PAINTS))]
     vehicle = Vehicle(len(vehicles) + 1, str(kind), paint)
     vehicles[vehicle.id] = vehicle
@@ -82,13 +82,13 @@ def _add_vehicle(rng: np.random.Generator, vehicles: dict[int, Vehicle], kind: s
 
 
 def _any_kind(rng: np.random.Generator) -> str:
-    "A kind of vehicle by its share of the traffic."
+    "Draw a kind of vehicle by its share of the traffic."
     shares = np.array(list(SHARES.values()))
     return rng.choice(list(SHARES), p=shares / sum(SHARES.values()))
 
 
 def _park(rng: np.random.Generator, layout: Layout, vehicles: dict[int, Vehicle]) -> list[Moment]:
-    "Put vehicles into the parking places that are taken."
+    "Put vehicles into the occupied parking places."
     parked = []
     for x, y, heading in parking_places(layout):
         kind = rng.choice(["saloon", "hatchback", "suv", "van"])
@@ -98,10 +98,10 @@ def _park(rng: np.random.Generator, layout: Layout, vehicles: dict[int, Vehicle]
 
 
 def _is_closed(lane: Lane, red: tuple[float, float], step: int, dt: float) -> bool:
-    "Whether a lane has a red light; `red` is from and to which step the road has it."
+    "Whether a lane has a red light; `red`: the steps from and to which the main road has it."
     if lane.main:
         return red[0] <= step < red[1]
-    # the crossing has green in the time between, less a pause
+    # the crossing road has green while the main road has red, less a pause
     return not red[0] + 2.5 / dt <= step < red[1] - 3 / dt
 
 # %% ../../nbs/02_scenes/09_traffic.ipynb #effb6a96
@@ -126,7 +126,7 @@ class _LaneTraffic:
         return driver
 
     def step(self, closed: bool, dt: float) -> None:
-        "Move all, remove those that have left, and let one arrive if there is room."
+        "Move all vehicles, remove those that have left, and let one arrive if there is room."
         _advance(self.queue, self.lane, closed, dt)
         while self.queue and self.queue[0].place > self.lane.along[-1]:
             self.queue.pop(0)
@@ -143,7 +143,7 @@ class _LaneTraffic:
         return last.place - last.half > 16 + 9 / self.density
 
     def moments(self) -> list[Moment]:
-        "Where they are now."
+        "Return the current state of the vehicles."
         found = []
         for driver in self.queue:
             braking = driver.acceleration < -0.8 or driver.speed == 0

@@ -24,15 +24,15 @@ VERGES = ((88, 104, 58), (134, 126, 78), (100, 84, 62), (164, 146, 112), (124, 1
 
 
 def _towards(usual: float, other: float, variety: float) -> float:
-    "The usual value, moved towards another one."
+    "Move the usual value towards another one, by the share `variety`."
     return usual + variety * (other - usual)
 
 
 def vary_layout(layout: Layout, variety: float) -> Layout:
-    """A place seen from almost anywhere.
+    """Vary the road, the colours and the viewpoint of a place.
 
-    Posts of 4.5 to 20 metres beside or above a road of 1 to 4 lanes each way, lenses from wide to
-    four times as long, drones at 25 to 90 metres in any direction."""
+    Posts are 4.5 to 20 metres high, beside or above a road of 1 to 4 lanes each way. Lenses range
+    from wide to four times as long. Drones fly at 25 to 90 metres and look in any direction."""
     if not variety:
         return layout
     rng, point = scene_rng(layout.seed, 16), layout.viewpoint
@@ -67,7 +67,7 @@ SHAPES = ((0.9, 1.12), (0.82, 1.2), (0.85, 1.2))  # factors of width, length and
 
 
 def _any_paint(rng: np.random.Generator) -> tuple:
-    "Mostly a grey with a hint of colour, sometimes a colour."
+    "Draw a paint: mostly a grey with a hint of colour, sometimes a strong colour."
     grey = rng.uniform(12, 245)
     if rng.random() < 0.7:
         return tuple((grey * rng.uniform(0.93, 1.07, 3)).clip(0, 255).tolist())
@@ -90,7 +90,7 @@ def vary_traffic(traffic: Traffic, config: SceneConfig) -> Traffic:
 
 # %% ../../nbs/02_scenes/14_variety.ipynb #2656fbbd
 def vary_light(light: Light, config: SceneConfig) -> Light:
-    "Light of another strength, from a sun that may stand low, with another haze and noise."
+    "Vary the strength, haze and noise of a light, and the direction of the sun."
     if not config.variety:
         return light
     rng, v = scene_rng(config.seed, 18), config.variety
@@ -106,24 +106,24 @@ def vary_light(light: Light, config: SceneConfig) -> Light:
 # %% ../../nbs/02_scenes/14_variety.ipynb #05beccac
 @dataclass(frozen=True)
 class Optics:
-    "How a camera renders what a better one would see."
+    "Blur, colours and tone curve of a camera."
     sigma: float  # of the blur, frame pixels; 0: sharp
     mixing: np.ndarray | None  # (3, 3): RGB to RGB; None: as they are
     table: np.ndarray | None  # uint8 (256,): grey level to grey level; None: as they are
 
     def blur(self, image: np.ndarray) -> np.ndarray:
-        "RGB uint8 (H, W, 3) as the lens shows it."
+        "Blur RGB uint8 (H, W, 3) as the lens does."
         return image if self.sigma < 0.3 else cv2.GaussianBlur(image, (0, 0), self.sigma)
 
     def tone(self, image: np.ndarray) -> np.ndarray:
-        "RGB uint8 (H, W, 3) in the camera's colours."
+        "Convert RGB uint8 (H, W, 3) to the camera's colours and tones."
         if self.mixing is not None:
             image = cv2.transform(image, self.mixing)
         return image if self.table is None else cv2.LUT(image, self.table)
 
 
 def vary_optics(config: SceneConfig) -> Optics:
-    "Draw the optics of a scene; those of a perfect camera without variety."
+    "Draw the optics of a scene; without variety they change nothing."
     if not config.variety:
         return Optics(0, None, None)
     rng, v = scene_rng(config.seed, 19), config.variety
@@ -141,10 +141,10 @@ def vary_optics(config: SceneConfig) -> Optics:
 # %% ../../nbs/02_scenes/14_variety.ipynb #30494f93
 def varied_scenes(
     count: int,
-    seed: int = 0,  # equal seeds give equal scenes; the first n of more are the same
+    seed: int = 0,  # equal seeds give equal scenes; a larger count keeps the first ones
     frames: int = 8,  # of each scene, one second apart
 ) -> list[SceneConfig]:
-    "Configurations of scenes that differ in everything. Frames lie a second apart."
+    "Configurations of varied scenes whose frames are one second apart."
     configs = []
     for k in range(count):
         rng = scene_rng(seed, 20, k)

@@ -34,12 +34,12 @@ class Model:
         self.glass = self.colours == "glass"
         self.head = self.colours == "head"
         self.tail = self.colours == "tail"
-        self.plainest = self.solids | self.glass | self.head | self.tail  # drawn also when small
+        self.plainest = self.solids | self.glass | self.head | self.tail  # also drawn when small
         corners = self.points.reshape(-1, 3)
         self.size = corners.max(0) - corners.min(0)  # width, length, height in metres
 
     def stretched(self, factors: tuple[float, float, float]) -> "Model":
-        "A copy with other width, length and height."
+        "Return a copy with width, length and height multiplied by `factors`."
         other = copy(self)
         other.points, other.size = self.points * factors, self.size * factors
         normals = self.normals / factors
@@ -57,7 +57,7 @@ def quad_part(quad: np.ndarray | list,  # (4, 3) corners
 
 # %% ../../nbs/02_scenes/05_vehicles.ipynb #de70f0b4
 class Builder:
-    "Collects the faces of a model."
+    "Collector of the faces of a model."
 
     def __init__(self, label: str) -> None:
         self.label, self.faces = label, []
@@ -66,7 +66,7 @@ class Builder:
              colour: str,  # name, see `Vehicle.colours`
              solid: bool,  # whether it is part of the silhouette
              inside: np.ndarray,  # (3,) a point that the normal points away from
-             layer: int) -> None:  # when it is drawn
+             layer: int) -> None:  # position in the drawing order
         "Add a face."
         points = np.asarray(points, float)
         normal = np.cross(points[1] - points[0], points[2] - points[1])
@@ -82,7 +82,7 @@ class Builder:
               layer: int = 0,
               colour: str = "paint",
               glass: tuple[int, ...] = (),  # edges of the profile that hold a window
-              inset: tuple[float, float] = (0.08, 0.12)) -> None:  # frame around it, u and v
+              inset: tuple[float, float] = (0.08, 0.12)) -> None:  # window frame, u and v
         "Add a convex solid."
         profile = np.array(profile, float)
         z0, z1 = profile[:, 1].min(), profile[:, 1].max()
@@ -105,7 +105,7 @@ class Builder:
               half: float,  # half width at its bottom, metres
               colour: str,
               layer: int = 0,
-              top_half: float | None = None) -> None:  # half width at its top; None: as below
+              top_half: float | None = None) -> None:  # half width at its top; None: the same
         "Add the same panel on both sides."
         points = np.array(points, float)
         z = points[:, 1]
@@ -156,7 +156,7 @@ def add_lamps(builder: Builder,
 
 # %% ../../nbs/02_scenes/05_vehicles.ipynb #edb47f15
 def _car(length: float,  # metres
-         cabin: tuple[float, ...],  # y of its four corners, from the lower rear, in lengths
+         cabin: tuple[float, ...],  # y of its four corners, from the lower rear, in car lengths
          roof: float = 1.44) -> Model:  # height, metres
     m, e = Builder("car"), length / 2
     body = [(-e, 0.28), (-e, 0.72), (-e + 0.12, 0.92), (0.24 * length, 0.90),
@@ -266,7 +266,7 @@ RUST = {"paint": (116, 84, 64), "glass": (22, 20, 19), "head": (60, 56, 52), "ta
 
 @dataclass(frozen=True)
 class Vehicle:
-    "One road user, or something that only looks like one."
+    "One road user, or a decoy that looks like one."
     id: int  # identity in its scene
     kind: str  # key of MODELS
     paint: tuple  # RGB 0..255
@@ -275,7 +275,7 @@ class Vehicle:
 
     @cached_property
     def model(self) -> Model:
-        "Its faces."
+        "Model of its kind, stretched to its shape."
         model = MODELS[self.kind]
         return model if self.shape == (1, 1, 1) else model.stretched(self.shape)
 
@@ -293,7 +293,7 @@ def window(shape: tuple,  # of the image
            origin: tuple | np.ndarray,  # left, top of the patch in the image
            size: tuple | np.ndarray,  # height, width of the patch
            ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    "Where a patch meets an image: slices into the image and into the patch."
+    "Overlap of a patch and an image: slices into the image and into the patch."
     left, top = (int(v) for v in origin)
     h, w = size[:2]
     x0, y0 = max(left, 0), max(top, 0)
@@ -307,7 +307,7 @@ def blend(image: np.ndarray,  # (H, W, 3) uint8, changed in place
           mask: np.ndarray,  # (h, w) uint8: 0 or 255
           origin: tuple | np.ndarray,  # left, top of the patch in the image
           ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    "Put a patch into an image where its mask is set, and return both windows."
+    "Copy a patch into an image where its mask is set, and return both windows."
     at, cut = window(image.shape, origin, mask.shape)
     if image[at].size:
         cv2.copyTo(patch[cut], mask[cut], image[at])
@@ -335,7 +335,7 @@ def _shade(vehicle: Vehicle,
     normals, glass = model.normals[faces], model.glass[faces]
     head, tail = model.head[faces], model.tail[faces]
     colours = vehicle.colours[faces] * light.on(normals @ turn.T)
-    # glass mirrors the sky, the more the flatter it lies
+    # glass reflects the sky, more so where it faces upwards
     colours[glass] += np.array(light.sky) * 0.22 * np.clip(0.35 + normals[glass, 2:], 0, 1)
     if light.dark and not vehicle.wreck:
         colours[head], colours[tail] = (255, 250, 225), (205, 10, 8)
@@ -346,9 +346,9 @@ def _shade(vehicle: Vehicle,
 
 
 def _drawing_order(vehicle: Vehicle, faces: np.ndarray, depths: np.ndarray) -> np.ndarray:
-    "Order in which faces are drawn: by layer, and those of a truck also from far to near."
+    "Drawing order of faces: by layer, and for a truck also from far to near."
     layers = vehicle.model.layers[faces]
-    if vehicle.kind == "truck":  # its box and cab are two solids that hide each other
+    if vehicle.kind == "truck":  # its box and cab are two solids that can hide each other
         return np.lexsort((-depths.mean(1)[faces] * vehicle.model.solids[faces], layers))
     return np.argsort(layers, kind="stable")
 
@@ -368,7 +368,7 @@ def draw_vehicle(camera: Camera,
         return None
     towards = turn.T @ (camera.eye - place) - model.points[:, 0]
     visible = np.flatnonzero((model.normals * towards).sum(1) > 0)
-    # a car of under 36 frame pixels shows no more than body, windows and lamps
+    # a car of under 36 frame pixels shows only body, windows and lamps
     if camera.focal * 4.5 < 72 * depths.min():
         visible = visible[model.plainest[visible]]
     pixels = pixels[visible]
@@ -376,7 +376,7 @@ def draw_vehicle(camera: Camera,
     outside = (high < 0).any() or (low >= camera.size).any()
     if outside or (high - low > 2 * max(camera.size)).any():
         return None
-    # on the grid of frame pixels, so that masks can be averaged down
+    # aligned to the grid of frame pixels, so that masks can be averaged down
     origin = (np.floor(low / FINE).astype(int) - 1) * FINE
     width, height = (np.ceil((high - origin) / FINE).astype(int) + 2) * FINE
     depth = float(depths.mean())

@@ -17,9 +17,9 @@ from ..network.geometry import Conventions, Geometry
 # %% ../../nbs/05_training/02_augmentation.ipynb #43e7c246
 @dataclass(frozen=True)
 class AugmentConfig:
-    "How training images vary. `Samples` seeds all randomness with (seed, epoch, index)."
-    scale: tuple[float, float] = (0.6, 1.3)  # smallest, largest window / whole view
-    scale_step: float = 0.1  # distance between the window sides that occur; 0: any side
+    "Settings of the augmentation. `Samples` seeds all randomness with (seed, epoch, index)."
+    scale: tuple[float, float] = (0.6, 1.3)  # smallest and largest window side / whole view
+    scale_step: float = 0.1  # step between window sides; 0: any side
     border: int = 128  # source pixels, from the window's centre to the edge; less in small frames
     flip: float = 0.5  # probability of a mirror image
     colour: float = 0.4  # largest relative change of brightness, contrast and saturation
@@ -27,7 +27,7 @@ class AugmentConfig:
     mosaic: float = 0.0  # probability of an image made of four windows
 
     def scales(self) -> np.ndarray:
-        "Return the window sides that occur, ascending; only with a `scale_step`."
+        "Return the possible window sides, ascending; needs a `scale_step`."
         smallest, largest = self.scale
         return np.arange(smallest, largest + self.scale_step / 2, self.scale_step)
 

@@ -29,7 +29,7 @@ def boxes_of_targets(sample: dict) -> np.ndarray:
 
 def draw_targets(
     sample: dict,  # as `Samples` returns it
-    mean: Collection[float],  # that normalised the image: RGB in units of 255
+    mean: Collection[float],  # with which the image was normalised: RGB in units of 255
     std: Collection[float],
 ) -> np.ndarray:
     """Draw a sample on its image, RGB uint8 (H, W, 3).
