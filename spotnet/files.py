@@ -53,7 +53,7 @@ def _shown(text: Any, most: int = 500) -> str:
     return printable[:most] + "..."
 
 # %% ../nbs/10_plumbing/01_files.ipynb #4abf1a4c
-OR_REPAIR = "or leave what is damaged out with repair=True (--repair)."
+OR_REPAIR = "or skip damaged entries with repair=True (--repair)."
 
 
 class Repairs:

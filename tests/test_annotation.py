@@ -73,7 +73,7 @@ def test_an_annotation_that_is_there_is_not_looked_at(street, files, tmp_path):
 def test_a_picture_in_which_nothing_moves(count, tmp_path):
     noise = np.random.default_rng(0).integers(60, 180, (12, 20, 3), np.uint8)
     images = [cv2.resize(noise, (160, 96), interpolation=cv2.INTER_CUBIC)] * count
-    with pytest.warns(UserWarning, match="no vehicle is sure enough"):
+    with pytest.warns(UserWarning, match="no track has enough evidence"):
         [annotation] = annotate([bare("still", images)], tmp_path, progress=False)
     assert annotation.summary()["object"] == 0
     [read] = load_sequences("mot", tmp_path, names=["still"])

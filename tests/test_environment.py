@@ -309,7 +309,7 @@ TYPES = "a = None\ntext = ''\nnumber = 1.0\ncount = 1\nflag = True\nsome = []\no
         ("number: [1e999]", "too large"),
         ("number: [.inf, -.inf]", [float("inf"), -float("inf")]),
         ("number: [.nan]", "NaN"),
-        ("a: [null, ~, 1]", "is there twice"),
+        ("a: [null, ~, 1]", "occurs twice"),
         ("a: [null, 1]", [None, 1]),
         ("text: [null]", "text is None"),
         ("some: [[1, [2, null]], [a, 2024-05-01]]", [[1, [2, None]], ["a", "2024-05-01"]]),

@@ -86,7 +86,7 @@ def test_a_corrected_mask_survives_other_options_and_stays_in_the_same(tmp_path)
     before = contents(tmp_path)
     write_masks([block()], tmp_path, "boxes")  # complete: nothing to do
     assert contents(tmp_path) == before
-    refused(lambda: write_masks([block()], tmp_path, "mog2"), "000003.png", "changed since")
+    refused(lambda: write_masks([block()], tmp_path, "mog2"), "000003.png", "changed afterwards")
     assert contents(tmp_path) == before
 
 

@@ -149,8 +149,8 @@ def test_what_could_not_be_read_is_not_written(format, tmp_path):
     s = street()
     for boxes, scores, found in (
         ([[5, 5, 5, 9]], [0.5], "without size"),
-        ([[5, 5, np.nan, 9]], [0.5], "beyond measure"),
-        ([[5, 5, 9, 9]], [np.inf], "beyond measure"),
+        ([[5, 5, np.nan, 9]], [0.5], "out of range"),
+        ([[5, 5, 9, 9]], [np.inf], "out of range"),
     ):
         d = Detections("s", [2], boxes, scores, [0])
         refused(partial(write_detections, tmp_path, [d], format, sequences=[s]), "frame 2", found)
@@ -297,7 +297,7 @@ REFUSED = {
     ),
     "no box": (entries(bbox=None), ["entry 0", "'bbox'"]),
     "no score": (entries(score=None), ["entry 0", "'score'"]),
-    "not finite": (entries(score=float("nan")), ["entry 0", "beyond measure"]),
+    "not finite": (entries(score=float("nan")), ["entry 0", "out of range"]),
     "no width": (entries(bbox=[1, 2, 0, 4]), ["entry 0", "0x4"]),
     "three numbers": (entries(bbox=[1, 2, 4]), ["entry 0", "incomplete"]),
     "unknown image": (entries(image_id=7777), ["entry 0", "image_id 7777"]),
@@ -351,7 +351,7 @@ DAMAGED = [
     ("yolo", "0 20 14 12 14 0.9\n", "pixels"),
     ("yolo", "0 0.2 0.3 0 0.3 0.9\n", "without size"),
     ("yolo", "0.5 0.2 0.3 0.2 0.3 0.9\n", "class"),
-    ("yolo", "car 0.2 0.3 0.2 0.3 0.9\n", "no number"),
+    ("yolo", "car 0.2 0.3 0.2 0.3 0.9\n", "not a number"),
     ("yolo", "1e300 0.2 0.3 0.2 0.3 0.9\n", "class"),
 ]
 
@@ -516,7 +516,7 @@ def test_classes_are_told_apart_by_cocos_rules_alone():
     assert evaluate("coco", [s], [swapped]).ap == 0
     assert round(evaluate("uavdt", [s], [swapped]).ap, 3) == 100
     assert round(evaluate("coco", [s], [perfect(s, labels=False)]).ap, 3) == 100
-    assert "no detection names its class" in notes("coco", [s], [perfect(s, labels=False)])
+    assert "detections have no class labels" in notes("coco", [s], [perfect(s, labels=False)])
     assert not notes("coco", [s], [found]) and not notes("uavdt", [s], [found])
 
 
@@ -573,7 +573,7 @@ def test_classes_are_chosen_by_name_or_number(format, classes, tmp_path):
 def test_classes_of_results_that_name_none_are_refused(format, tmp_path):
     s = street()
     write_detections(tmp_path, [perfect(s, labels=False)], format)
-    refused(lambda: read_detections(tmp_path, format, [s], classes=["car"]), "names its class")
+    refused(lambda: read_detections(tmp_path, format, [s], classes=["car"]), "has a class")
 
 
 def test_unknown_classes_come_back_unknown(tmp_path):

@@ -122,10 +122,10 @@ def _warn_of_little(annotation: Annotation) -> None:
         why = (f"{facts['ignored']} doubtful tracks are ignored regions; look at them, and lower "
                "the rules moving and standing if they are vehicles")
     else:
-        why = ("the teacher finds nothing that lasts; give another checkpoint or result files "
+        why = ("the teacher's detections form no tracks; give another checkpoint or result files "
                "as teacher, or another input size")
-    warnings.warn(f"{name}: no vehicle is sure enough to annotate. {why[0].upper()}{why[1:]}",
-                  stacklevel=3)
+    warnings.warn(f"{name}: no track has enough evidence to become an object. "
+                  f"{why[0].upper()}{why[1:]}", stacklevel=3)
 
 
 def annotate(

@@ -176,7 +176,8 @@ def _read_stage(path: Path, stage: dict, earlier: Iterable[str]) -> _Stage:
     name = settle(stage.get("name"), ("str",), f"{path}: name")
     notebook = path.parent / str(settle(stage.get("notebook"), ("str",), f"{path}: notebook"))
     if not isinstance(name, str) or not notebook.is_file():
-        raise GridError(f"{path}: stage {name!r} names no notebook beside the grid ({notebook})")
+        raise GridError(f"{path}: the notebook of stage {name!r} is not in the folder of the grid "
+                        f"({notebook})")
     where = f"{path}: stage {check_name(name, f'{path}: the name of a stage')}"
     check_kernel(notebook)
     declared = declared_parameters(notebook)
@@ -281,7 +282,7 @@ def _check_runs(path: Path, runs: list[Run]) -> None:
     times = Counter(r.id for r in runs)
     for r in runs:
         if times[r.id] > 1:
-            raise GridError(f"{path}: the run {r.name} is there twice; leave one of them out")
+            raise GridError(f"{path}: the run {r.name} occurs twice; remove one")
     if not runs:
         raise GridError(f"{path}: no runs are left; expected axes with values, "
                         "and excludes that leave some")

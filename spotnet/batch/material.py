@@ -184,7 +184,7 @@ def run_frames(
         parts.append(select_sequences(data, root, names or None, frames, split=split))
     videos, held_out = hold_out(*parts)
     if held_out:
-        print(f"tested on, so not trained on: {describe_frames(held_out)}")
+        print(f"test frames left out of training: {describe_frames(held_out)}")
     training = [s[::train_step] for s in videos]
     scored = [s[::test_step] for s in parts[1]]
     separate, merged = separate_boxes(data, root, scored)
@@ -213,7 +213,7 @@ def score_run(frames: RunFrames, found: list[Detections], protocol: str,
     if frames.separate is not None:
         figures |= _figures(protocol, frames.separate, found, " separate")[1]
         remark = (f"Boxes derived from label images: {frames.merged} of {results[0.5].objects} "
-                  "hold several vehicles that touch; figures called separate ignore those.")
+                  "hold several vehicles that touch; metrics named separate ignore them.")
     curves = []
     for iou, r in results.items():
         keep = []

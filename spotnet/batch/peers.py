@@ -86,7 +86,7 @@ PEER_NEEDS = (
 )
 PEER_PACKAGES = ("ultralytics", "ultralytics-thop")  # without their dependencies
 
-_STAND_IN = '''"""Stands in for torchvision: the little of it that YOLO needs."""
+_STAND_IN = '''"""Replacement for torchvision with the functions that YOLO needs."""
 import types
 
 import torch

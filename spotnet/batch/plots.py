@@ -145,7 +145,8 @@ def plot_speed(runs: pd.DataFrame, metric: str = "AP50") -> Figure | None:
         ax.scatter(group.detect_images_per_second, group[metric],
                    s=20 + 60 * group.weights / largest, color=styles[name]["color"],
                    marker=styles[name]["marker"], label=name, alpha=0.75)
-    ax.set(xlabel="images/s at detection, as busy as the machine was", ylabel=f"{metric}, percent")
+    ax.set(xlabel="images/s at detection (machine not necessarily idle)",
+           ylabel=f"{metric}, percent")
     ax.set_xlim(left=0)
     ax.grid(alpha=0.3)
     _legend(figure, ax, "outside right upper", columns=1)

@@ -171,7 +171,7 @@ def _comparison_parts(folder: Path, runs: pd.DataFrame, metrics: list[str],
     if separate:
         table = compare(runs, separate, baseline=baseline)
         _save_table(table, folder / "tables", "separate", with_spread(table))
-        parts.append("<h3>The same with boxes of several vehicles ignored</h3>")
+        parts.append("<h3>Scores without boxes of several vehicles</h3>")
         parts.append(_table_html(with_spread(table)))
     cost = costs(runs)
     if len(cost):
@@ -231,7 +231,7 @@ def _failure_parts(folder: Path, runs: pd.DataFrame) -> Iterator[str]:
     "Yield the last error of each run that failed, was killed or timed out."
     bad = runs[runs.state.isin(("failed", "killed", "timeout"))]
     if len(bad):
-        yield '<h2 id="failures">Runs that did not end well</h2>'
+        yield '<h2 id="failures">Failed runs</h2>'
     for row in bad.itertuples():
         title = html.escape(f"{row.stage} {row.setting}: {row.state}")
         yield f"<h3>{title}</h3><pre>{html.escape(last_error(folder / row.run))}</pre>"

@@ -76,7 +76,7 @@ def _earlier_states(grid: Grid, folder: Path, chosen: list[Run],
             continue
         states[run.id] = before["state"]
         if run.id in asked:
-            line = f"{run.name} ({run.id}): done before, skipped"
+            line = f"{run.name} ({run.id}): already done, skipped"
             if before.get("notebook", "") not in ("", notebook_hash(run.notebook)):
                 line += (f", though {run.notebook.name} has changed since: remove "
                          f"{folder / run.id} to run it again")
@@ -146,7 +146,7 @@ class _Work:
                 self.states[run.id] = "blocked"
                 missing = [r.name for r in self.grid.runs
                            if r.id in run.needs and self.states.get(r.id) not in (None, "done")]
-                self.echo(f"{run.name} ({run.id}): not started, it needs what is not done: "
+                self.echo(f"{run.name} ({run.id}): not started; these runs are not done: "
                           f"{', '.join(missing)}")
 
     def take_ended(self, seconds: float) -> None:

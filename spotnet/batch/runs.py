@@ -89,7 +89,7 @@ def status(folder: Path | str) -> dict:
     if state["state"] == "running" and not is_held(folder):
         state = _written_status(folder)  # it may have ended in the meantime
         if state["state"] == "running":
-            state |= {"state": "killed", "note": "its runner was lost"}
+            state |= {"state": "killed", "note": "the runner was lost"}
     return state
 
 

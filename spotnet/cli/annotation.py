@@ -103,6 +103,6 @@ def annotate(
         typer.echo(
             f"{a.sequence.name}: {facts['object']} vehicles, {facts['objects_per_frame']:.1f} per "
             f"frame; {facts['ignored']} doubtful tracks; "
-            f"{100 * facts['ignored_area']:.1f} % of the picture ignored"
+            f"{100 * facts['ignored_area']:.1f} % of the image ignored"
         )
     typer.echo(f"look at {out / 'look'}; then train: spotnet train mot {out} --out {out}/run")

@@ -154,7 +154,7 @@ def run(
                 echo=typer.echo, view=show,
             )
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on where it was", err=True)
+        typer.echo("stopped; run the same command again to resume", err=True)
         raise typer.Exit(130) from None
     counts = [f"{n} {state}" for state, n in states.state.value_counts().items()]
     report = f" Report: {out / 'report.html'}" if collect else ""

@@ -50,7 +50,7 @@ def _describe_parts(found: dict[str, dict]) -> dict[str, str | int]:
     "Versions, cores, GPU, disk and installed optional packages, given the probes."
     version = {name: facts.get("version", "does not import") for name, facts in found.items()}
     torch = found["torch"]
-    gpu = torch.get("gpu", "unknown") or "none: everything runs, slowly"
+    gpu = torch.get("gpu", "unknown") or "none (everything runs on the CPU, slowly)"
     distributions = ", ".join(opencv_distributions()) or "no package of pip"
     parts = {
         "spotnet": __version__,

@@ -117,7 +117,7 @@ def _train_and_test(
     if shared and frames:
         raise ValueError(
             f"--frames {frames} and --validation {validation} overlap: {describe_frames(shared)}. "
-            "Choose ranges that share no frame"
+            "Choose ranges without common frames"
         )
     if shared:
         training, _ = hold_out(training, test)

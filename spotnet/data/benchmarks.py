@@ -87,7 +87,7 @@ def _read_detrac_xml(
     tree = _parse_xml(path)
     if tree.tag != "sequence" or "name" not in tree.attrib:
         found = f"an XML document <{tree.tag}>"
-        remedy = "This is no UA-DETRAC annotation."
+        remedy = "Use a UA-DETRAC annotation file."
         raise DataError(path, found, '<sequence name="...">', remedy)
     where = str(path)
     objects = {}
@@ -151,7 +151,7 @@ def _from_one(frames: Frames | None, name: str) -> Frames | None:
             f"frames of {name}",
             f"frame 0 ({frames.names[0]})",
             "frames that count from 1, as the annotation does",
-            "Rename the pictures so that the first one is number 1.",
+            "Rename the images so that the first is number 1.",
         )
     return frames
 
@@ -338,7 +338,7 @@ def _scene_objects(path: Path, numbers: np.ndarray) -> list[Objects]:
     table = read_table(path, SCENE_COLUMNS)
     try:
         if (np.abs(table) > FARTHEST).to_numpy().any() or table.isna().to_numpy().any():
-            raise ValueError("a number missing or beyond measure")
+            raise ValueError("a missing or out-of-range number")
         groups = dict(tuple(table.groupby("frame")))
         objects = []
         for number in numbers.tolist():

@@ -113,7 +113,7 @@ def refuse_boxes(
     "bool (N,): boxes that have a size and are in range; bad boxes go to `repairs`."
     keep = np.ones(len(corners), bool)
     for bad, found, expected in (
-        (is_out_of_range(corners), "a box beyond any image", f"coordinates up to {FARTHEST:,}"),
+        (is_out_of_range(corners), "a box with coordinates out of range", f"up to {FARTHEST:,}"),
         (has_no_size(corners), "a box of zero or negative size", "width and height above 0"),
     ):
         bad = bad & keep

@@ -58,7 +58,7 @@ def _image(entry: dict) -> _Image:
     place = PurePosixPath(str(entry["file_name"]).replace("\\", "/"))
     if place.is_absolute() or ".." in place.parts or not place.name or entry["file_name"] is None:
         raise ValueError(
-            f"file_name is {entry['file_name']!r}; it is to be relative to the pictures' folder"
+            f"file_name is {entry['file_name']!r}; it must be relative to the image folder"
         )
     video, number = entry.get("video_id"), entry.get("frame_id")
     group = ("folder", str(place.parent)) if video is None else ("video", str(same_id(video)))
@@ -88,7 +88,7 @@ def _images(data: dict, path: Path, repairs: Repairs) -> dict[int | str, _Image]
             continue
         if key in images:
             found = f"a second image of the same id ({image.place})"
-            raise DataError(where, found, "an id of its own for each image", "Export it again.")
+            raise DataError(where, found, "a distinct id for each image", "Export it again.")
         images[key] = image
     return images
 
@@ -204,7 +204,7 @@ def _in_order(members: list[int], images: list[_Image], name: str) -> tuple[list
     if set(numbers) != {None}:
         where = f"sequence {name}: image {images[members[numbers.index(None)]].place}"
         remedy = "Give every image of the video its frame_id, or none of them."
-        raise DataError(where, "no frame_id", "one, as other images have it", remedy)
+        raise DataError(where, "no frame_id", "a frame_id, as for the other images", remedy)
     order = time_order(places)
     if not order.known:
         warn_of_order(f"sequence {name}", [places[k] for k in order.indices])

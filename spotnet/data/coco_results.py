@@ -159,13 +159,13 @@ class _Entries:
             sign = self._following()
             if sign not in (",", "]"):
                 before = self.text[max(0, self.done - 40) : self.done]
-                raise ValueError(f"no comma behind entry {before!r}")
+                raise ValueError(f"no comma after entry {before!r}")
             if sign == ",":
                 self.done += 1
         self.done += 1
         if self._following():
             behind = self.text[self.done : self.done + 20]
-            raise ValueError(f"text behind the list: {behind!r}")
+            raise ValueError(f"text after the list: {behind!r}")
 
 # %% ../../nbs/01_data/15_coco_results.ipynb #b9cac62b
 _ENTRY = "a list of image_id, category_id, bbox, score"
@@ -204,7 +204,7 @@ def _numbers(entry: Any) -> tuple[float, ...]:
     "Return x, y, width, height, score of an entry; ValueError if it is damaged."
     x, y, w, h, score = (float(v) for v in (*entry["bbox"], entry["score"]))
     if not all(abs(v) <= FARTHEST for v in (x, y, w, h, score)):  # catches NaN too
-        raise ValueError(f"a number beyond measure in {[x, y, w, h, score]}")
+        raise ValueError(f"a number out of range in {[x, y, w, h, score]}")
     if w <= 0 or h <= 0 or np.float32(x) == np.float32(x + w) or np.float32(y) == np.float32(y + h):
         raise ValueError(f"a box of {w:g}x{h:g}")
     return x, y, w, h, score
@@ -267,7 +267,7 @@ def _read(
         rows[name].extend((frame, x, y, x + w, y + h, score, label if has_class else -1))
     if rows and not known and keep is None:
         listed = ", ".join(map(str, next(iter(classes.values()))))
-        found = f"category_id {unknown!r} and no other that is known"
+        found = f"category_id {unknown!r} and no known category"
         raise DataError(file, found, f"ids of the annotation ({listed})", _REMEDY)
     return rows
 
@@ -296,7 +296,7 @@ def _entries(file: Path, repairs: Repairs) -> Iterator[Any]:
         except ValueError as error:  # also for text that is not UTF-8
             if not count:
                 raise
-            found = f"no sound JSON behind {count} entries ({error})"
+            found = f"invalid JSON after {count} entries ({error})"
             repairs.add(DataError(file, found, _ENTRY, f"Write it again, {OR_REPAIR}"))
 
 # %% ../../nbs/01_data/15_coco_results.ipynb #8d00134d

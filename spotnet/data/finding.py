@@ -132,7 +132,7 @@ def place_of(name: str, places: dict[str, list[Path]]) -> Path | None:
             found[0],
             f"frames of {name} also in {', '.join(map(str, found[1:]))}",
             "one folder or video of that name",
-            "Move what is not the video, for example masks, out of this folder, or rename it.",
+            "Move other files, for example masks, out of this folder, or rename it.",
         )
     return found[0] if found else None
 

@@ -37,7 +37,7 @@ class Frames:
         self.names = [f"{n:06d}" for n in self.numbers] if names is None else list(names)
         for name in () if names is None else self.names:
             if "/" in name or "\0" in name:
-                remedy = "Name frames as a file could be named."
+                remedy = "Use frame names that are valid file names."
                 raise DataError("the name of a frame", repr(name), "no slash", remedy)
 
     def __len__(self) -> int:
@@ -224,7 +224,7 @@ class FolderFrames(Frames):
         if image.shape != self._shape:
             found = f"an image of {image.shape[1]}x{image.shape[0]}"
             wanted = f"{self._shape[1]}x{self._shape[0]} as in the other frames"
-            remedy = "Put frames of another size into a sequence of their own."
+            remedy = "Put frames of another size into a separate sequence."
             raise DataError(self.paths[i], found, wanted, remedy)
         return image
 

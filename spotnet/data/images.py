@@ -89,12 +89,12 @@ def _turn_flag(path: Path, header: _Header, size: tuple[int, int]) -> int:
         shown += f" (stored as {stored[1]}x{stored[0]}, EXIF orientation {header.orientation})"
     wanted = f"{size[1]}x{size[0]}, as its annotation declares"
     if size not in (stored, header.upright):
-        raise DataError(path, shown, wanted, "Use the pictures that were annotated.")
+        raise DataError(path, shown, wanted, "Use the images that were annotated.")
     if header.orientation == 1 or size != stored:
         return 0
     if stored == header.upright:
-        remedy = "Save the picture without its EXIF note, the way round that was annotated."
-        raise DataError(path, shown, "a picture whose size tells which way round it is", remedy)
+        remedy = "Save the image without EXIF orientation, in the orientation that was annotated."
+        raise DataError(path, shown, "an image whose size determines its orientation", remedy)
     return cv2.IMREAD_IGNORE_ORIENTATION
 
 # %% ../../nbs/01_data/02_images.ipynb #672428f0
@@ -119,7 +119,7 @@ def read_image(
     if header.height * header.width > MOST_PIXELS:
         known = header.width < MOST_PIXELS
         sides = f"an image of {header.width}x{header.height}"
-        found = sides if known else "an image beyond all measure"
+        found = sides if known else "an image of too many pixels"
         raise DataError(path, found, f"at most {MOST_PIXELS:,} pixels", "Scale it down.")
     if size is not None:
         flags |= _turn_flag(path, header, size)

@@ -52,7 +52,7 @@ def refuse_foreign_masks(paths: list[Path]) -> None:
         if os.path.lexists(path) and not is_own_mask(path):
             raise DataError(
                 path,
-                "a picture that spotnet did not write, or that was changed since",
+                "an image that spotnet did not write, or that was changed afterwards",
                 "a place for a mask",
                 "Choose another folder for the masks, or move this file away.",
             )

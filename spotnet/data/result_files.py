@@ -48,7 +48,7 @@ def _needed(sequences: list[Sequence] | None, why: str) -> list[Sequence]:
 _LIMIT = f"numbers up to {FARTHEST:,}"
 _SIZE = "width and height above 0"
 _COCO_NEEDS = "COCO results name images by id"
-_YOLO_NEEDS = "YOLO rows are shares of the image"
+_YOLO_NEEDS = "YOLO rows are fractions of the image"
 
 # %% ../../nbs/01_data/17_result_files.ipynb #b3101558
 def _text(detections: Detections, first_pixel: int, row: Callable[[int, int, str], str]) -> str:
@@ -125,7 +125,7 @@ def _refuse_unsound(d: Detections) -> None:
     "Raise DataError for a box without size, and for numbers that a reader would not accept."
     numbers = np.column_stack([d.boxes, d.scores])
     for bad, found in (
-        (~(np.abs(numbers) <= FARTHEST).all(1), "a number beyond measure"),
+        (~(np.abs(numbers) <= FARTHEST).all(1), "a number out of range"),
         (has_no_size(d.boxes), "a box without size"),
     ):
         if bad.any():
@@ -203,7 +203,7 @@ def _read_text(file: Path, name: str, format: str, repair: bool) -> Detections:
     far = (np.abs(rows[:, 2:7]) > FARTHEST).any(1) | (np.abs(rows[:, 0]) > 2**53)
     odd = (rows[:, 6] < 0) | (rows[:, 6] > 1)
     checks = (
-        (far, "a number beyond measure", _LIMIT),
+        (far, "a number out of range", _LIMIT),
         (has_no_size(boxes), "a box without size, {4:g}x{5:g}", _SIZE),
         (rows[:, 0] % 1 > 0, "a frame number with a fraction", "a whole number"),
         (odd & (format != "uavdt"), "a score of {6:g}", _CHANCE),
@@ -266,7 +266,7 @@ def _csv_numbers(table: pd.DataFrame, file: Path, repairs: Repairs) -> pd.DataFr
     missing = {"sequence", *needed} - set(table.columns)
     if missing:
         found = f"no column {', '.join(sorted(missing))}, but {', '.join(map(str, table.columns))}"
-        raise DataError(file, found, _CSV_COLUMNS, "Name the columns so, or write it again.")
+        raise DataError(file, found, _CSV_COLUMNS, "Rename the columns, or write the file again.")
     if "label" in table.columns:
         needed.append("label")
     numbers = table[needed].apply(pd.to_numeric, errors="coerce")
@@ -382,5 +382,5 @@ def read_detections(
     if keep is None or format == "coco":
         return found
     if all((d.labels < 0).all() for d in found) and any(map(len, found)):
-        raise ValueError(f"{path}: classes are chosen, but no detection there names its class")
+        raise ValueError(f"{path}: classes are selected, but no detection has a class")
     return [d[np.isin(d.labels, sorted(keep))] for d in found]

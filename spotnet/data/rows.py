@@ -146,9 +146,9 @@ def _refuse_rows(
     large = (np.abs(rows) > 2**53).any(1)
     absent = ~np.isin(rows[:, 0], numbers)
     for bad, found, expected, remedy in (
-        (is_out_of_range(corners), "a box beyond any image", limit, "Correct the row"),
+        (is_out_of_range(corners), "a box with coordinates out of range", limit, "Correct the row"),
         (has_no_size(corners), "a box of zero or negative size", _SIZE, "Remove the row"),
-        (large, "a number beyond measure", "one that counts something", "Correct the row"),
+        (large, "a number out of range", "one that counts something", "Correct the row"),
         (absent, "a frame number beyond the sequence", known, _COMPLETE),
     ):
         bad = bad & keep

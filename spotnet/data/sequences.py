@@ -159,7 +159,7 @@ class Sequence:
                 f"sequence {self.name}",
                 f"frames of {w0}x{h0} ({names[0]}) and of {w}x{h} ({names[other]})",
                 "frames of one size",
-                "Put frames of another size into a sequence of their own.",
+                "Put frames of another size into a separate sequence.",
             )
         return self.size_at(0)
 

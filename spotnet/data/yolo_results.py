@@ -48,7 +48,7 @@ def yolo_texts(detections: list[Detections], sequences: list[Sequence]) -> dict[
             i = int(far.argmax())
             where, found = f"detections of {d.name}, frame {d.frames[i]}", d.boxes[i].tolist()
             wanted = "a box at most half an image outside its image"
-            raise DataError(where, f"{found}", wanted, "Cut boxes to the image before writing.")
+            raise DataError(where, f"{found}", wanted, "Clip boxes to the image before writing.")
         for frame, label, (x, y), (w, h), score in zip(
             d.frames.tolist(), d.labels.tolist(), centres, sizes, d.scores.tolist()
         ):
@@ -57,7 +57,7 @@ def yolo_texts(detections: list[Detections], sequences: list[Sequence]) -> dict[
     return dict(texts)
 
 # %% ../../nbs/01_data/16_yolo_results.ipynb #d2912ea2
-_YOLO_ROW = "class x y width height score, and perhaps an identity"
+_YOLO_ROW = "class x y width height score, optionally an identity"
 
 
 def _yolo_fault(cells: list[str]) -> str | None:
@@ -74,16 +74,16 @@ def _yolo_fault(cells: list[str]) -> str | None:
     try:
         values = [float(cell) for cell in cells]
     except ValueError:
-        return "a cell that is no number"
+        return "a cell that is not a number"
     label, x, y, width, height, score = values[:6]
     if not 0 <= label <= FARTHEST or label % 1 or not np.isfinite(values).all():
-        return "a class that is none, or a number that is none"
+        return "an invalid class, or a number that is not finite"
     if not 0 <= score <= 1:
         return f"a score of {score:g}: is it the identity of a track?"
     if count == 7 and values[6] % 1:
-        return "7 columns, as of a polygon: the last one is no identity"
+        return "7 columns, as of a polygon: the last column is not an identity"
     if not (-0.5 <= x <= 1.5 and -0.5 <= y <= 1.5 and width <= 2.1 and height <= 2.1):
-        return "pixels, or places far outside the image"
+        return "pixel coordinates, or a box far outside the image"
     # sizes that vanish in float32 boxes
     if width <= max(0, 5e-7 * abs(x)) or height <= max(0, 5e-7 * abs(y)):
         return "a box without size"
@@ -100,7 +100,7 @@ def _yolo_rows(file: Path, repairs: Repairs) -> np.ndarray:
             if fault is None:
                 rows.append([float(cell) for cell in cells[:6]])
                 continue
-            wanted = f"{_YOLO_ROW}; shares of the image"
+            wanted = f"{_YOLO_ROW}; fractions of the image"
             remedy = f"Write such rows, {OR_REPAIR}"
             repairs.add(DataError(f"{file}:{number}", f"{fault} ({line})", wanted, remedy))
     except (OSError, UnicodeDecodeError) as error:

@@ -110,7 +110,7 @@ def evaluate_masks(
     that is missing or of another size, ValueError without sequences and for a sequence without
     label images or masks."""
     if not len(sequences):
-        raise ValueError("no sequences, so there are no masks to judge")
+        raise ValueError("no sequences to score")
     rows = []
     for s in sequences:
         counts = _sequence_counts(s, _masks_of(masks, s, alone=len(sequences) == 1))

@@ -72,7 +72,7 @@ class Comparison:
         if n == 0:
             return text
         if n == 1:
-            return f"{text}; one sequence says nothing about others"
+            return f"{text}; no interval or test with one sequence"
         low, high = self.interval
         interval = f"{100 * self.level:g} % interval {low:+.2f} to {high:+.2f}"
         return f"{text}, {interval}, sign-flip p = {self.p_value:.3f}"
@@ -123,7 +123,7 @@ def compare_results(
     The interval is that of the exact area, whatever form of AP the protocol names."""
     if names[0] == names[1]:
         raise ValueError(
-            f"both are named {names[0]!r}: their columns could not be told apart"
+            f"both are named {names[0]!r}: give them different names"
         )
     _refuse_unlike(first, second)
     sequences = list(first.parts)

@@ -36,7 +36,7 @@ def _class_notes(sequences: Collection[Sequence], labels: np.ndarray, aware: boo
             "choose classes with classes= (--classes)"
         )
     if several and len(labels) and not len(named):
-        notes.append("no detection names its class, so objects of all classes count as one")
+        notes.append("detections have no class labels, so all classes count as one")
     wanted = {k for s in sequences for o in s.objects if o is not None for k in o.labels.tolist()}
     if several and len(wanted) > 1 and len(set(named.tolist())) == 1 and named[0] < len(names):
         notes.append(

@@ -264,7 +264,7 @@ def evaluate(
     class-agnostic."""
     sequences = list(sequences)
     if not sequences:
-        raise ValueError("no sequences to score; check what the ground truth was chosen by")
+        raise ValueError("no sequences to score; check how the ground truth was selected")
     by_name = by_sequence(sequences, detections)
     if protocol == "coco":
         if iou is not None:

@@ -20,7 +20,7 @@ function render({ model, el }) {
   frame.className = "spotnet-canvas";
   frame.tabIndex = 0;
   frame.setAttribute("role", "application");
-  frame.setAttribute("aria-roledescription", "picture that answers to keys");
+  frame.setAttribute("aria-roledescription", "interactive picture");
   const picture = document.createElement("img");
   picture.draggable = false;
   const band = document.createElement("div");

@@ -68,7 +68,7 @@ class Controls:
         self.number = widgets.IntText(view.number, description="number", style=_WIDE,
                                       layout=_width(160))
         self.play = widgets.ToggleButton(description="play", icon="play", layout=_width(80),
-                                         tooltip="go on from frame to frame")
+                                         tooltip="play the frames")
         self.detector = widgets.SelectMultiple(
             options=names, value=view.shown, description="detectors", rows=min(5, len(names)),
             style=_WIDE, layout=_width(250))
@@ -99,7 +99,7 @@ class Controls:
         height, width = self.view.size
         self.x = _whole("x", width // 2, width - 1)
         self.y = _whole("y", height // 2, height - 1)
-        self.probe_button = _button("probe", "ask for this pixel")
+        self.probe_button = _button("probe", "show the network's output at this pixel")
         self.answer = widgets.HTML()
         self.course = Canvas(format="png", label="time course of the probed pixel")
 
@@ -110,7 +110,7 @@ class Controls:
             layout=_width(420), continuous_update=False)
         self.analyse_button = _button(
             "analyse", "detections and foreground of all frames in this range")
-        self.cancel_button = _button("cancel", "stop the analysis; what was found stays")
+        self.cancel_button = _button("cancel", "stop the analysis and keep its results")
         self.bar = widgets.IntProgress(0, 0, 1, layout=_width(160))
         self.progress = widgets.Label("")
         self.strip = Canvas(format="png", label="measures over time",

@@ -188,7 +188,7 @@ class Maps:
             return torch.full_like(own, self.level)
         if gate.kind == "objects":
             if self.objects is None:
-                raise ValueError("this frame is not annotated, so there are no boxes to look at")
+                raise ValueError("this frame is not annotated, so the gate objects has no boxes")
             return _map_to_cells(self._inside(), self.geometry, own) * self.level
         if gate.kind == "mask":
             if self.mask is None:

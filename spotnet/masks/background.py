@@ -217,7 +217,7 @@ class Doubts:
         self.frames = {}
 
 
-UNLOCATED = "do not match the frames around them; their boxes are taken whole"
+UNLOCATED = "could not be registered with the frames around them; their masks are the whole boxes"
 
 # %% ../../nbs/03_masks/04_background.ipynb #77d01445
 def _on_key_frame(

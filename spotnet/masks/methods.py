@@ -191,11 +191,12 @@ def _knn(
 # %% ../../nbs/03_masks/08_methods.ipynb #e6a2322c
 _BGSLIBRARY = (
     "Install it with `pip install bgslibrary`; it is built from source and needs cmake, g++ and "
-    "Debian's libopencv-dev. Or use method 'median', which needs nothing."
+    "Debian's libopencv-dev. Or use method 'median', which needs no extra package."
 )
 _CONTRIB = (
     "It is part of OpenCV's contrib build: in an environment of its own, replace opencv-python by "
-    "opencv-contrib-python (never both at once). Or use method 'median', which needs nothing."
+    "opencv-contrib-python (never both at once). Or use method 'median', which needs no extra "
+    "package."
 )
 # method -> module, its class or function, how to get it
 _OPTIONAL = {
@@ -260,7 +261,7 @@ def _check_mask(
 ) -> None:
     "Raise `DataError` unless a mask is uint8 of `size` (H, W) with 0 and `foreground` only."
     remedy = (
-        "Convert it, name the value of road users with the option foreground, "
+        "Convert it, set the option foreground to the value of road users, "
         "or leave this frame out of the sequence."
     )
     if mask.dtype != np.uint8 or mask.ndim != 2:
@@ -278,7 +279,7 @@ def _check_mask(
 def import_folder(sequence: Sequence, folder: Path | str | None) -> Path:
     "Folder from which `import` reads the masks of a sequence. ValueError without `folder`."
     if folder is None:
-        raise ValueError("mask method 'import' needs the option folder: where the PNGs lie")
+        raise ValueError("mask method 'import' needs the option folder, the folder of the PNGs")
     home = Path(folder) / sequence.name
     return home if home.is_dir() else Path(folder)
 

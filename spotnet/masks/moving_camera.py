@@ -50,7 +50,7 @@ def common_ground(matrix: np.ndarray, shape: tuple) -> float:
     return float(cv2.warpPerspective(np.ones((18, 32), np.uint8), small, (32, 18)).mean())
 
 # %% ../../nbs/03_masks/06_moving_camera.ipynb #d4e060e3
-FEW_SAMPLES = "lie where fewer than 5 frames show the same ground; boxes are taken whole there"
+FEW_SAMPLES = "have fewer than 5 frames of the same ground; the masks there are the whole boxes"
 
 
 class MovingCamera:

@@ -74,7 +74,7 @@ def mask_counts(
     if sequence.label_images is None:
         raise ValueError(
             f"sequence {sequence.name} has no label images; "
-            "quality needs a labelled data set (scenes, cdnet)"
+            "mask scores need a labelled data set (scenes, cdnet)"
         )
     rows = {}
     frames = zip(sequence.label_images, masks, sequence.objects, strict=True)

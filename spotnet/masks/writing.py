@@ -116,7 +116,7 @@ def _state(job: MaskJob) -> tuple[bool, bool]:
     from the same folder."""
     path, elsewhere = job.folder / MANIFEST, "Choose another folder for the masks."
     if job.source is not None and job.source.resolve() == job.folder.resolve():
-        raise DataError(job.folder, "the masks that are to be imported", "another folder to write",
+        raise DataError(job.folder, "the folder of the masks to import", "another folder to write",
                         elsewhere)
     found = read_json(path, {}, "the facts of masks", dict, elsewhere)
     if found and not {"sequence", "method"} <= set(found):

@@ -136,7 +136,7 @@ def _check_finite(parts: dict[str, torch.Tensor], frames: list[str]) -> None:
         if not value.isfinite():
             raise NonFiniteLoss(
                 f"the {name} loss is {value.item()} on the batch {', '.join(frames)}. "
-                "Lower the learning rate, or look at these frames' boxes and masks.")
+                "Lower the learning rate, or check the boxes and masks of these frames.")
 
 # %% ../../nbs/04_network/03_losses.ipynb #e396b46e
 # the paper's weights; it has no box loss

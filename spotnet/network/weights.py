@@ -68,7 +68,7 @@ def save_checkpoint(path: Path | str, model: SpotNet,
             save_file(state, temporary, header)
     except SafetensorError as error:  # full disk or missing permission
         raise CheckpointError(f"{path}: could not be written ({error}). "
-                              "Free space, or correct the folder's rights.") from error
+                              "Free disk space, or correct the folder's permissions.") from error
     return path
 
 # %% ../../nbs/04_network/02_weights.ipynb #6432e348
@@ -85,7 +85,7 @@ def config_from_header(header: dict[str, str], key: str, path: Path | str) -> Mo
         unknown = sorted(set(values) - known)
         config = None if unknown else ModelConfig(**values)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: a header that describes no network ({error}). "
+        raise CheckpointError(f"{path}: a header that does not describe a network ({error}). "
                               "Take another copy of the file, or write it again.") from error
     if unknown:
         raise CheckpointError(f"{path}: unknown configuration {unknown}; "

@@ -142,9 +142,10 @@ def _own_files(out: Path, name: str) -> list[Path]:
         if any(map(is_hidden, place.parts[1:])) or path.is_dir() and not path.is_symlink():
             continue
         if not is_own(path, known.get(place.as_posix(), ())):
-            raise DataError(path, "a file that spotnet did not write, or that was changed since",
+            raise DataError(path,
+                            "a file that spotnet did not write, or that was changed afterwards",
                             "a rendered scene or nothing",
-                            "Choose another folder or name, or move it away.")
+                            "Choose another folder or scene name, or move the file away.")
         files.append(path)
     return sorted(files, key=lambda path: path.name != "scene.json")
 

@@ -271,7 +271,7 @@ def _check_repeats(thumbnails: np.ndarray) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"{np.mean(same):.0%} of the frames looked at are nearly the same picture as the one "
-            "before. Every n-th frame would teach as much.",
+            "before. Training on every n-th frame would be as effective.",
         )
 
 # %% ../../nbs/05_training/06_check.ipynb #3bd18bb7
@@ -282,7 +282,7 @@ def _check_neighbours(
     shared = shared_frames(training, test)
     for name, numbers in shared.items():
         found = f"{name}: {len(numbers)} test frames are training frames."
-        yield Finding("warning", f"{found} Scores on them say nothing.")
+        yield Finding("warning", f"{found} Scores on them are meaningless.")
     table = near_training(training, test, seconds)
     for row in table[(table.near > 0) & ~table.sequence.isin(list(shared))].itertuples():
         yield Finding(
@@ -363,7 +363,7 @@ def _check_targets(samples: Samples, looks: int = 32) -> Iterator[Finding]:
 def _check_contents(samples: Samples, table: pd.DataFrame) -> Iterator[Finding]:
     "Check whether there is anything to learn: an object, and a mask that is not empty."
     if not table.objects.sum():
-        text = "not a single object in the training frames. Choose other sequences or frames."
+        text = "no objects in the training frames. Choose other sequences or frames."
         yield Finding("stop", text)
     elif samples.masks is not None and not table["mask filled"].max() > 0.01:  # also NaN
         yield Finding(
@@ -401,7 +401,7 @@ def _check_test(test: list[Sequence]) -> Iterator[Finding]:
     "Check whether there is anything to find in the sequences to test on."
     frames = sum(len(s.annotated) for s in test)
     if test and not sum(len(s.objects[i]) for s in test for i in s.annotated):
-        text = f"not a single object in the {frames} annotated test frames, so AP is undefined. "
+        text = f"no objects in the {frames} annotated test frames, so AP is undefined. "
         yield Finding("stop", text + "Choose other sequences or frames to test on.")
 
 
@@ -417,7 +417,7 @@ def check_data(
     rows, findings, seen = [], [], {}
     for s in samples.sequences:
         if not len(s.annotated) or not s.frames.available:
-            text = f"{s.name}: no annotated frame with an image; it teaches nothing."
+            text = f"{s.name}: no annotated frame with an image; it is not used."
             findings.append(Finding("warning", text))
             continue
         row, found, seen[s.name] = _check_sequence(samples, s, looks)

@@ -60,7 +60,7 @@ def choose_precision(wanted: str) -> str:
         device = torch.cuda.get_device_name() if _uses_gpu() else "this CPU"
         others = ", ".join(name for name, there in able.items() if there)
         raise ValueError(
-            f"{device} does not compute in {wanted}; choose precision from {others}, or auto"
+            f"{device} does not support {wanted}; choose precision from {others}, or auto"
         )
     return "no" if wanted == "fp32" else wanted
 

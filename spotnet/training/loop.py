@@ -49,8 +49,8 @@ def _find_checkpoint(out: Path, allowed: bool) -> Path | None:
         History.refuse_foreign(out)
     if checkpoint is not None and not allowed:
         raise CheckpointError(
-            f"{checkpoint}: holds a run. Go on with resume, start again with overwrite, or use "
-            "another folder."
+            f"{checkpoint}: already holds a run. Continue with resume, restart with overwrite, or "
+            "use another folder."
         )
     return checkpoint
 

@@ -110,7 +110,7 @@ def _check_config(config: "TrainConfig") -> None:
     if config.protocol == "coco" and config.iou != TrainConfig.iou:
         raise ValueError(
             f"iou is {config.iou}, but COCO's AP is a mean over the overlaps 0.5, 0.55 ... 0.95; "
-            "leave iou out, and select by metric AP50 or AP75 for one overlap"
+            "omit iou, or use metric AP50 or AP75 for one overlap"
         )
     if config.crop and config.input_size is None:
         raise ValueError("crop needs input_size, the height and width of the windows")

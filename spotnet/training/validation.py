@@ -88,7 +88,7 @@ def hold_out(
             left.append(s)
     if training and not left:
         raise ValueError(
-            f"all frames to train on are frames to validate or test on: {describe_frames(shared)}. "
+            f"all training frames are also validation or test frames: {describe_frames(shared)}. "
             "Choose other frames or sequences for one of them"
         )
     return left, shared
