@@ -348,7 +348,7 @@ DAMAGED = [
     ("yolo", "0 0.2 0.3 0.2 0.3 0.9 0.1\n", "polygon"),
     ("yolo", "0 .1 .1 .2 .1 .2 .2 .1 .2\n", "oriented box"),
     ("yolo", "0 .1 .1 .2 .1 .2 .2 .1 .2 .1 .1\n", "polygon"),
-    ("yolo", "0 20 14 12 14 0.9\n", "pixels"),
+    ("yolo", "0 20 14 12 14 0.9\n", "pixel coordinates"),
     ("yolo", "0 0.2 0.3 0 0.3 0.9\n", "without size"),
     ("yolo", "0.5 0.2 0.3 0.2 0.3 0.9\n", "class"),
     ("yolo", "car 0.2 0.3 0.2 0.3 0.9\n", "not a number"),
@@ -402,7 +402,7 @@ def test_a_file_that_breaks_off_is_refused_or_read_up_to_there(tmp_path):
     text = json.dumps(entries())
     (tmp_path / "a.json").write_text(text[: len(text) // 2])
     read = lambda **how: read_detections(tmp_path / "a.json", "coco", [coco_street()], **how)  # noqa: E731
-    refused(read, "a.json", "behind 4 entries", "--repair")
+    refused(read, "a.json", "after 4 entries", "--repair")
     with pytest.warns(UserWarning, match="1 damaged"):
         [d] = read(repair=True)
     assert len(d) == 4
