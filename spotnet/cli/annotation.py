@@ -25,10 +25,10 @@ Teacher = Annotated[
 ]
 TeacherFormat = Annotated[
     str | None,
-    typer.Option(help="Of the teacher's result files: yolo, coco, mot, uadetrac, uavdt, csv."),
+    typer.Option(help="Format of the result files: yolo, coco, mot, uadetrac, uavdt or csv."),
 ]
 MotionMethod = Annotated[
-    str, typer.Option(help="Of the motion masks: auto, median, flow or none.")
+    str, typer.Option(help="Method for motion masks: auto, median, flow or none.")
 ]
 Vehicles = Annotated[
     str | None,
@@ -44,11 +44,11 @@ Ask = Annotated[
     int, typer.Option(help="Doubtful frames to write for correction, in CVAT's COCO layout.")
 ]
 Corrections = Annotated[
-    Path | None, typer.Option(help="Corrected COCO file of such frames, to take over.")
+    Path | None, typer.Option(help="Corrected COCO file of these frames to apply.")
 ]
 RuleOptions = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A rule, as moving=0.2 or standing=0.4. Repeatable."),
+    typer.Option("--set", help="A rule, for example moving=0.2 or standing=0.4. Repeatable."),
 ]
 
 
@@ -76,8 +76,8 @@ def annotate(
     set_: RuleOptions = None,
     as_json: Json = False,
 ) -> None:
-    """Annotate vehicles in bare video: COCO and MOTChallenge files, pictures to look at.
-    Doubtful places become ignored regions. An annotation that is there is not looked at."""
+    """Annotate vehicles in video: COCO and MOTChallenge files, and pictures to check.
+    Doubtful places become ignored regions. An existing annotation is not used."""
     from spotnet.annotation.annotate import annotate as run
     from spotnet.annotation.verdicts import Rules
     from spotnet.data.readers import load_sequences

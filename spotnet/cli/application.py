@@ -43,11 +43,11 @@ Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 Source = Annotated[str, typer.Argument(help=f"Kind of data set: {', '.join(SOURCES)}.")]
 Root = Annotated[Path, typer.Argument(help="Folder (or file) of the data set.")]
 Split = Annotated[
-    str | None, typer.Option(help="train or test, where the data set knows a split.")
+    str | None, typer.Option(help="train or test, if the data set has splits.")
 ]
 Repair = Annotated[
     bool,
-    typer.Option("--repair", help="Leave out damaged boxes and rows instead of refusing."),
+    typer.Option("--repair", help="Skip damaged boxes and rows instead of stopping with an error."),
 ]
 Names = Annotated[
     list[str] | None,
@@ -59,15 +59,15 @@ FrameRange = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(help="At a time, sharing the cores. Default: one for each GPU, or one."),
+    typer.Option(help="Processes at a time, sharing the cores. Default: one per GPU, or one."),
 ]
 Gpus = Annotated[
     float | None,
-    typer.Option("--gpus-per-run", help="GPUs for each; 0.5 lets two share one, 0 uses none."),
+    typer.Option("--gpus-per-run", help="GPUs per process; 0.5 lets two share one, 0 uses none."),
 ]
 InputSize = Annotated[
     str | None,
-    typer.Option(help="Fit frames to HEIGHTxWIDTH; own: to none. Default: as trained."),
+    typer.Option(help="Fit frames to HEIGHTxWIDTH; own: keep their size. Default: training size."),
 ]
 Ray = Annotated[
     str | None,

@@ -90,7 +90,7 @@ Collect = Annotated[bool, typer.Option(help="Rebuild tables, plots and report at
 _EXAMPLES = """Examples: spotnet run nbs/experiments/highway.yaml --out outputs/highway \
 --set steps=800
 
-What would run: the same with --dry-run. Only what went wrong: --only failed
+Show the runs without starting them: the same with --dry-run. Only failed runs: --only failed
 
 On a Ray cluster: --ray auto. As SLURM arrays: --print-sbatch > submit.sh"""
 
@@ -123,8 +123,8 @@ def run(
     print_sbatch: PrintSbatch = False,
     collect: Collect = True,
 ) -> None:
-    """Run a grid of notebooks; what is done is skipped.
-    Ends with tables, plots and report.html."""
+    """Run a grid of notebooks and skip finished runs.
+    Writes tables, plots and report.html at the end."""
     from spotnet.batch.grids import Grid
     from spotnet.batch.slurm import sbatch_script
     from spotnet.batch.runner import chosen_runs, run_grid
@@ -164,10 +164,10 @@ def run(
 # %% ../../nbs/10_plumbing/11_cli_batch.ipynb #36e31f00
 Experiment = Annotated[Path, typer.Argument(help="Folder of an experiment.")]
 Baseline = Annotated[
-    str | None, typer.Option(help="Setting to compare with; otherwise centernet.")
+    str | None, typer.Option(help="Setting to compare with. Default: centernet.")
 ]
 Watch = Annotated[
-    bool, typer.Option("--watch", help="Draw it anew until nothing goes on.")
+    bool, typer.Option("--watch", help="Refresh until all runs have ended.")
 ]
 
 
@@ -176,7 +176,8 @@ Beside = Annotated[
     typer.Option(help="name=FOLDER: also score these result files; repeat for several."),
 ]
 BesideFormat = Annotated[
-    str, typer.Option("--format", help="Of --beside: csv, yolo, coco, mot, uadetrac or uavdt.")
+    str,
+    typer.Option("--format", help="Format of --beside: csv, yolo, coco, mot, uadetrac or uavdt."),
 ]
 BesideClasses = Annotated[
     str | None,
@@ -215,8 +216,8 @@ def collect(
     epilog="Examples: spotnet status outputs/highway; spotnet status outputs/highway --watch"
 )
 def status(folder: Experiment, watch: Watch = False, as_json: Json = False) -> None:
-    """The runs of an experiment: state, progress, last metric, time left,
-    and the errors of those that did not end well."""
+    """Show the runs of an experiment: state, progress, last metric, time left,
+    and the errors of failed runs."""
     from rich.console import Console
     from rich.live import Live
 

@@ -30,9 +30,9 @@ def scenes(
     workers: Annotated[int, typer.Option(help="Scenes rendered at a time.")] = 1,
     varied: Annotated[
         int | None,
-        typer.Option(min=1, help="Instead, this many scenes that differ in everything."),
+        typer.Option(min=1, help="Render this many varied scenes instead."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of varied scenes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of varied scenes.")] = 0,
 ) -> None:
     "Render the embedded data set: twelve traffic cameras with exact masks."
     from spotnet.scenes.render import default_scenes, render_scenes
@@ -50,7 +50,7 @@ Method = Annotated[
     str,
     typer.Option(help="median, flow, knn, boxes, labels, import, ...; add +grabcut or +tracks."),
 ]
-WithinBoxes = Annotated[bool, typer.Option(help="Cut each mask with the annotated boxes.")]
+WithinBoxes = Annotated[bool, typer.Option(help="Limit each mask to the annotated boxes.")]
 MethodOptions = Annotated[
     list[str] | None,
     typer.Option("--set", help="Option of the method, as samples=100. Repeatable."),
@@ -75,7 +75,7 @@ def masks(
     set_: MethodOptions = None,
     as_json: Json = False,
 ) -> None:
-    """Foreground masks from video and boxes, one PNG per frame.
+    """Write foreground masks from video and boxes, one PNG per frame.
     Without annotation, use --no-within-boxes."""
     from spotnet.masks.methods import foreground_masks
     from spotnet.masks.writing import write_masks

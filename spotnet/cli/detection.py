@@ -111,7 +111,7 @@ Paths = Annotated[
     list[Path],
     typer.Argument(
         metavar="[CHECKPOINT] MATERIAL",
-        help="What to look at: a video, a folder of images or videos, or a data set. Before it, "
+        help="Input: a video, a folder of images or videos, or a data set. Before it, "
         "the checkpoint (folder, file or exported .onnx file); without one, the detector that "
         "comes with the package.",
     ),
@@ -119,14 +119,14 @@ Paths = Annotated[
 MaterialSource = Annotated[
     str | None, typer.Option(help="Kind of data set, with its official frame numbers.")
 ]
-WrittenFormat = Annotated[str, typer.Option(help="csv, uadetrac, uavdt or coco.")]
-Score = Annotated[float, typer.Option(help="Leave out what scores less.")]
+WrittenFormat = Annotated[str, typer.Option(help="csv, coco, yolo, mot, uadetrac or uavdt.")]
+Score = Annotated[float, typer.Option(help="Minimum score of detections.")]
 Flip = Annotated[
     bool, typer.Option("--flip", help="Average with the mirror image; twice the time.")
 ]
 Zoom = Annotated[
     list[float] | None,
-    typer.Option(help="Magnification to look at; repeat for several."),
+    typer.Option(help="Zoom factor for detection; repeat for several."),
 ]
 WithMasks = Annotated[
     bool, typer.Option("--masks", help="Also write the network's foreground (Otsu).")
@@ -158,8 +158,8 @@ def detect(
     masks: WithMasks = False,
     video: WithVideo = False,
 ) -> None:
-    """Find vehicles in a video or in pictures.
-    Without a checkpoint, the one that comes with the package."""
+    """Detect vehicles in videos or images.
+    Without a checkpoint, use the detector that comes with the package."""
     from spotnet.data.result_files import result_names, write_detections
     from spotnet.explore.pictures import playing_rate, write_video
     from spotnet.files import refuse_foreign
@@ -264,14 +264,14 @@ Results = Annotated[
 ]
 Iou = Annotated[
     float | None,
-    typer.Option(help="Overlap that counts as a hit, instead of the protocol's."),
+    typer.Option(help="IoU threshold of a true positive, instead of the protocol's."),
 ]
 TruthSource = Annotated[
     str | None, typer.Option(help="Kind of data set, if not the protocol's own.")
 ]
 ReadFormat = Annotated[
     str | None,
-    typer.Option(help="Of the result files: uadetrac, uavdt, coco, yolo or csv."),
+    typer.Option(help="Format of the result files: csv, yolo, coco, mot, uadetrac or uavdt."),
 ]
 Classes = Annotated[
     str | None,
@@ -281,13 +281,13 @@ Against = Annotated[
     Path | None, typer.Option(help="Other results of the same format to compare with.")
 ]
 Interval = Annotated[
-    bool, typer.Option("--interval", help="Also the interval over sequences.")
+    bool, typer.Option("--interval", help="Also print the confidence interval over sequences.")
 ]
 Published = Annotated[
     bool, typer.Option("--published", help="Also the table of published results.")
 ]
 ErrorFolder = Annotated[
-    Path | None, typer.Option(help="Folder for tables and pictures of the errors.")
+    Path | None, typer.Option(help="Folder for tables and figures of the errors.")
 ]
 AuditFile = Annotated[
     Path | None, typer.Option(help="CSV file for the verdict on every detection.")

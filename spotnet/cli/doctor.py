@@ -116,8 +116,8 @@ def _advise(found: dict[str, dict]) -> list[str]:
 # %% ../../nbs/10_plumbing/07_cli_doctor.ipynb #ad353f00
 @app.command(epilog="Example: spotnet doctor")
 def doctor(as_json: Json = False) -> NoReturn:
-    """What is installed and what is missing or broken, with the command that repairs it.
-    The exit code is 1 where something is to be repaired."""
+    """Report installed, missing and broken packages, with the command that repairs each.
+    The exit code is 1 if a repair is needed."""
     with ThreadPoolExecutor(4) as pool:
         found = dict(zip(_PROBED, pool.map(probe, _PROBED)))
     parts, advice = _describe_parts(found), _advise(found)

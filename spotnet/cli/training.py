@@ -41,7 +41,7 @@ Size = Annotated[
 Steps = Annotated[int | None, typer.Option(help="Optimiser steps.")]
 Batch = Annotated[int | None, typer.Option(help="Images per step, over all devices.")]
 LearningRate = Annotated[float | None, typer.Option(help="Highest learning rate.")]
-Seed = Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")]
 SampleWorkers = Annotated[
     int | None, typer.Option(help="Processes that prepare samples, per device.")
 ]
@@ -150,21 +150,21 @@ Init = Annotated[
 ]
 Processes = Annotated[
     int | None,
-    typer.Option(help="How many processes are expected; an error if there are not."),
+    typer.Option(help="Expected number of processes; any other number is an error."),
 ]
 Trackers = Annotated[
     list[str] | None,
-    typer.Option(help="Also write for tensorboard, or another of accelerate."),
+    typer.Option(help="Also log to tensorboard, or another tracker of accelerate."),
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from the last checkpoint, if there is one.")
+    bool, typer.Option("--resume", help="Resume from the last checkpoint, if there is one.")
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Start again in a folder that holds a run.")
 ]
 Check = Annotated[
     bool,
-    typer.Option("--check", help="Look at the data, write check.png and check.json, and stop."),
+    typer.Option("--check", help="Check the data, write check.png and check.json, and stop."),
 ]
 
 _EXAMPLES = """Example: spotnet train cdnet data/highway --frames 470-1200 --masks outputs/masks \

@@ -20,13 +20,13 @@ if TYPE_CHECKING:  # commands import what they need when called; --help needs no
 
 # %% ../../nbs/10_plumbing/12_cli_weights.ipynb #1a82c538
 Classes = Annotated[
-    int | None, typer.Option(help="Another number of classes than the file's.")
+    int | None, typer.Option(help="New number of classes.")
 ]
 NewVariant = Annotated[
     str | None,
     typer.Option(help="Another variant: centernet, multitask, spotnet or spotnet_paper."),
 ]
-RandomSeed = Annotated[int, typer.Option(help="Of the layers that start at random.")]
+RandomSeed = Annotated[int, typer.Option(help="Seed of randomly initialised layers.")]
 Grow = Annotated[
     float,
     typer.Option(help="Make boxes larger on each side, by this share of their width and height."),
@@ -66,8 +66,8 @@ def convert(
     grow: Grow = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Reference CenterNet or SpotNet weights -> a checkpoint of this library.
-    What the file lacks starts at random and is named."""
+    """Convert reference CenterNet or SpotNet weights to a checkpoint of this library.
+    Layers missing in the file are initialised at random and listed."""
     import torch
 
     from spotnet.files import refuse_foreign, replacing
@@ -115,8 +115,8 @@ def export(
     top: Annotated[int, typer.Option(help="Boxes per image in `detections`.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """A checkpoint -> an ONNX file for images of any size,
-    compared with the checkpoint before it is written."""
+    """Export a checkpoint to an ONNX file for images of any size.
+    The file is compared with the checkpoint before it is written."""
     from spotnet.network.onnx import export_onnx
     from spotnet.network.weights import load_checkpoint
 
