@@ -119,8 +119,9 @@ Paths = Annotated[
 MaterialSource = Annotated[
     str | None, typer.Option(help="Kind of data set, with its official frame numbers.")
 ]
+_SHOWN = 0.3  # minimum score of boxes in videos and of vehicles in the summary
 WrittenFormat = Annotated[str, typer.Option(help="csv, coco, yolo, mot, uadetrac or uavdt.")]
-Score = Annotated[float, typer.Option(help="Minimum score of detections.")]
+Score = Annotated[float, typer.Option(help="Minimum score of the detections in the files; videos show 0.3 and more.")]
 Flip = Annotated[
     bool, typer.Option("--flip", help="Average with the mirror image; twice the time.")
 ]
@@ -191,11 +192,16 @@ def detect(
         written.append(out / "masks")
     if video:
         for sequence, detections in zip(sequences, found):
-            pictures = _frames_with_boxes(sequence, detections.above(max(score, 0.3)))
+            pictures = _frames_with_boxes(sequence, detections.above(max(score, _SHOWN)))
             rate = playing_rate(sequence.frames)
             written.append(write_video(videos[sequence.name], pictures, rate, own=True))
-    boxes, frames = sum(len(d) for d in found), sum(len(s) for s in sequences)
-    typer.echo(f"{boxes} detections in {frames} frames: {', '.join(map(str, written))}")
+    for sequence, detections in zip(sequences, found):
+        sure = len(detections.above(max(score, _SHOWN))) / max(len(sequence), 1)
+        typer.echo(f"{sequence.name}: {sure:.1f} vehicles per frame with score "
+                   f"{max(score, _SHOWN):g} or more, {len(sequence)} frames")
+    files = ", ".join(map(str, written)) if len(written) < 5 else f"{len(written)} files in {out}"
+    boxes = sum(len(d) for d in found)
+    typer.echo(f"wrote {boxes} detections with score {score:g} or more: {files}")
 
 # %% ../../nbs/10_plumbing/10_cli_detection.ipynb #86177717
 def _print_result(result: "Result", missing: list[str], interval: bool, as_json: bool) -> None:
