@@ -121,7 +121,10 @@ MaterialSource = Annotated[
 ]
 _SHOWN = 0.3  # minimum score of boxes in videos and of vehicles in the summary
 WrittenFormat = Annotated[str, typer.Option(help="csv, coco, yolo, mot, uadetrac or uavdt.")]
-Score = Annotated[float, typer.Option(help="Minimum score of the detections in the files; videos show 0.3 and more.")]
+Score = Annotated[
+    float,
+    typer.Option(help="Minimum score of detections in files; videos show 0.3 and more."),
+]
 Flip = Annotated[
     bool, typer.Option("--flip", help="Average with the mirror image; twice the time.")
 ]
