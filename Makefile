@@ -9,7 +9,7 @@
 # make bench          speed of masks, samples, decoding, the network and evaluation, as ratios measured in one run
 # make lab            JupyterLab on this machine, with the chapters and the explorer
 # make docs           the chapters, guides and API as a site in site/, readable without a server
-# make pictures       the README's pictures of the explorer, taken anew (needs chromium)
+# make pictures       the README's pictures, taken anew (needs chromium)
 PYTHON ?= python3
 DATA ?= scenes
 ROOT ?= data/$(DATA)
@@ -70,6 +70,7 @@ docs: .venv/ready
 	@echo "Open site/index.html in a browser."
 
 pictures: .venv/ready
+	$(BIN)/python docs/strip.py
 	SPOTNET_SCREENSHOTS=nbs/images SPOTNET_STEPS=400 $(BIN)/python -m pytest tests/test_browser.py
 
 clean:

@@ -38,9 +38,10 @@ from spotnet.training.recipes import TrainConfig
 from spotnet.masks import write_masks
 [scene] = load_sequences("scenes", "scenes", names=["street"])
 write_masks([scene], "masks")
-small = {"steps": STEPS, "batch": 4, "input_size": (128, 224), "crop": True, "augment": {"scale": (0.9, 1.1)}}
-detectors = {v: Detector(train(TrainConfig(variant=v, **small), [scene[:30]], v, "masks", progress=False).model)
-             for v in ("centernet", "spotnet")}""".replace("STEPS", STEPS),
+small = {"recipe": "quick", "size": "tiny", "steps": STEPS, "input_size": (128, 224), "augment": {"scale": (0.9, 1.1)}}
+configs = {v: TrainConfig.from_dict({"variant": v, **small}) for v in ("centernet", "spotnet")}
+detectors = {v: Detector(train(c, [scene[:30]], v, "masks", progress=False).model)
+             for v, c in configs.items()}""".replace("STEPS", STEPS),
     """explorer = Explorer(scene, detectors, "masks", score=0.25)
 explorer.range.value = 30, 39
 explorer""",
