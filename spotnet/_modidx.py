@@ -299,6 +299,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'spotnet.batch.report._distinct': ('09_batch/report.html#_distinct', 'spotnet/batch/report.py'),
                                       'spotnet.batch.report._failure_parts': ( '09_batch/report.html#_failure_parts',
                                                                                'spotnet/batch/report.py'),
+                                      'spotnet.batch.report._heat_html': ('09_batch/report.html#_heat_html', 'spotnet/batch/report.py'),
                                       'spotnet.batch.report._image_html': ('09_batch/report.html#_image_html', 'spotnet/batch/report.py'),
                                       'spotnet.batch.report._page': ('09_batch/report.html#_page', 'spotnet/batch/report.py'),
                                       'spotnet.batch.report._plot_parts': ('09_batch/report.html#_plot_parts', 'spotnet/batch/report.py'),

@@ -36,7 +36,7 @@ def _cell_text(value: Any, digits: int) -> str:
         return ""
     if not isinstance(value, (float, np.floating)):
         return str(value)
-    if value == int(value) and abs(value) >= 1000:
+    if abs(value) > 100 and value == int(value):  # a count, not a percentage
         return f"{value:.0f}"
     return f"{value:.{digits}f}"
 
@@ -160,10 +160,13 @@ _STYLE = (
     "color:#222}\n"
     "table{border-collapse:collapse;font-size:13px;margin:.7em 0}div.wide{overflow-x:auto}\n"
     "td,th{border-bottom:1px solid #ddd;padding:.25em .7em;text-align:right}\n"
+    "td{white-space:nowrap}td:first-child{white-space:normal}\n"
     "th{background:#f5f5f5}td:first-child,th:first-child{text-align:left}"
     "pre{background:#f5f5f5;padding:.7em;overflow-x:auto}\n"
     "img,video{max-width:100%}h2{margin-top:1.8em}nav a{margin-right:1em}"
-    ".note{color:#555;font-size:13px}"
+    ".note{color:#555;font-size:13px}\n"
+    "@media(prefers-color-scheme:dark){body{background:#1b1c1e;color:#ddd}th,pre{background:#2b2d30}"
+    "td,th{border-color:#444}a{color:#8ab4f8}.note{color:#aaa}}"
 )
 
 
@@ -182,6 +185,25 @@ def _image_html(source: "Figure | Path", alt: str) -> str:
 def _table_html(frame: pd.DataFrame) -> str:
     "Return a table that scrolls if it is too wide."
     return f'<div class="wide">{_cells(frame).to_html(index=False, border=0)}</div>'
+
+
+def _heat_html(frame: pd.DataFrame,  # as `by_condition` makes it
+               ) -> str:
+    "Return a table of conditions by setting whose cells are the darker, the higher their AP."
+    turned = frame.set_index("setting").T
+    names = {}  # conditions that hold the same frames share a row
+    for name, row in zip(turned.index, turned.to_numpy().round(6).tolist()):
+        names.setdefault(tuple(row), []).append(str(name))
+    head = "".join(f"<th>{html.escape(str(c))}</th>" for c in ("condition", *turned.columns))
+    rows = []
+    for values, alike in names.items():
+        cells = [f"<td>{html.escape(', '.join(alike))}</td>"]
+        for value in values:
+            shade = 0 if value != value else min(max(value, 0), 100) / 125
+            cells.append(f'<td style="background:rgba(38,130,142,{shade:.2f})">'
+                         f"{_cell_text(value, 1)}</td>")
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 
 def _page(title: str, parts: list[str]) -> str:
@@ -228,7 +250,7 @@ def _comparison_parts(folder: Path, runs: pd.DataFrame, metrics: list[str],
     if len(conditions):
         _save_table(conditions, folder / "tables", "conditions")
         parts.append("<h3>By condition and sequence, AP at IoU 0.5</h3>")
-        parts.append(_table_html(conditions))
+        parts.append(_heat_html(conditions))
     return parts + list(_plot_parts(folder, runs, metrics))
 
 
