@@ -392,6 +392,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'spotnet/cli/application.py'),
                                          'spotnet.cli.application.cut_frames': ( '10_plumbing/cli_application.html#cut_frames',
                                                                                  'spotnet/cli/application.py'),
+                                         'spotnet.cli.application.hint': ( '10_plumbing/cli_application.html#hint',
+                                                                           'spotnet/cli/application.py'),
                                          'spotnet.cli.application.input_size': ( '10_plumbing/cli_application.html#input_size',
                                                                                  'spotnet/cli/application.py'),
                                          'spotnet.cli.application.main': ( '10_plumbing/cli_application.html#main',

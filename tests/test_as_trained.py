@@ -375,7 +375,7 @@ def test_validation_frames_are_not_trained_on(data, tmp_path, options, steps, wo
     fixed = ["--variant", "centernet", "--batch", "1", "--set", "epochs=1", "--out", tmp_path]
     said = spotnet("train", "coco", data, *fixed, *options)
     assert pd.read_csv(tmp_path / "history.csv").step.iloc[-1] == steps
-    assert (word or "left out of training") in said if word else "left out of training" not in said
+    assert (word or "not trained on") in said if word else "not trained on" not in said
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['app', 'SOURCES', 'Json', 'Out', 'Source', 'Root', 'Split', 'Repair', 'Names', 'FrameRange', 'Workers', 'Gpus',
-           'InputSize', 'Ray', 'read_assignments', 'cut_frames', 'input_size', 'main']
+           'InputSize', 'Ray', 'read_assignments', 'hint', 'cut_frames', 'input_size', 'main']
 
 # %% ../../nbs/10_plumbing/06_cli_application.ipynb #4b681a53
+import shlex
 import subprocess
 import sys
 import warnings
@@ -23,7 +24,7 @@ if TYPE_CHECKING:  # `spotnet doctor` must work with a broken OpenCV or pandas
 # %% ../../nbs/10_plumbing/06_cli_application.ipynb #a95df49d
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     help="SpotNet workbook: masks from video, attention, detection, evaluation.",
 )
@@ -94,6 +95,11 @@ def read_assignments(
         if settled:
             values[name] = settle(values[name], (), f"--set {name}")
     return values
+
+
+def hint(*words: Path | str) -> None:
+    "Print the next sensible command to standard error."
+    typer.echo(f"next: spotnet {shlex.join(map(str, words))}", err=True)
 
 
 def cut_frames(

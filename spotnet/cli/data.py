@@ -14,7 +14,7 @@ import typer
 
 from spotnet.cli.application import (
     FrameRange, Json, Names, Out, Ray, Repair, Root, Source, Split, Workers, app, cut_frames,
-    read_assignments,
+    hint, read_assignments,
 )
 
 # %% ../../nbs/10_plumbing/08_cli_data.ipynb #8c31f613
@@ -44,6 +44,7 @@ def scenes(
         configs = varied_scenes(varied, seed, 8 if frames is None else frames)
     done = render_scenes(out, configs, workers=workers)
     typer.echo(f"{len(done)} scenes, {sum(len(s) for s in done)} frames in {out}")
+    hint("masks", "scenes", out, "--out", out.parent / "masks")
 
 # %% ../../nbs/10_plumbing/08_cli_data.ipynb #afb1d65f
 Method = Annotated[
@@ -105,3 +106,6 @@ def masks(
             f"{sequence}: F {scores['f']:.3f}, precision {scores['precision']:.3f}, "
             f"recall {scores['recall']:.3f}"
         )
+    if any(len(s.annotated) for s in sequences):
+        chosen = ("--split", split) if split else ()
+        hint("train", source, root, *chosen, "--masks", out, "--out", out.parent / "run")

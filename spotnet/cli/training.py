@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spotnet.cli.application import (
-    FrameRange, Names, Out, Repair, Root, Source, Split, app, cut_frames, read_assignments,
+    FrameRange, Names, Out, Repair, Root, Source, Split, app, cut_frames, hint,
+    read_assignments,
 )
 
 if TYPE_CHECKING:  # commands import what they need when called; --help needs none of it
@@ -254,3 +255,5 @@ def train(
             f"{history.step.iloc[-1]} steps, loss {history.loss.iloc[-1]:.3f}, "
             f"{result.metrics or 'not validated'}; {out}/checkpoint"
         )
+        kept = "best" if (out / "checkpoint" / "best").exists() else "last"
+        hint("detect", out / "checkpoint" / kept, "VIDEO", "--video", "--out", out / "found")
