@@ -203,8 +203,8 @@ def detect(
         typer.echo(f"{sequence.name}: {sure:.1f} vehicles per frame with score "
                    f"{max(score, _SHOWN):g} or more, {len(sequence)} frames")
     files = ", ".join(map(str, written)) if len(written) < 5 else f"{len(written)} files in {out}"
-    boxes = sum(len(d) for d in found)
-    typer.echo(f"wrote {boxes} detections with score {score:g} or more: {files}")
+    boxes, frames = sum(map(len, found)), sum(map(len, sequences))
+    typer.echo(f"wrote {boxes} detections in {frames} frames, score {score:g} or more: {files}")
 
 # %% ../../nbs/10_plumbing/10_cli_detection.ipynb #86177717
 def _print_result(result: "Result", missing: list[str], interval: bool, as_json: bool) -> None:
