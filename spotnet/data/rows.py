@@ -56,7 +56,7 @@ def read_rows(
             quoting=csv.QUOTE_NONE,
             encoding="utf-8-sig",
         )
-        rows = table.to_numpy()
+        rows = table.to_numpy(copy=True)  # of files above 5 MB, pandas gives a read-only view
     except pd.errors.EmptyDataError:
         return np.zeros((0, columns))
     except (ValueError, OSError):  # read again below, to name the line
