@@ -77,9 +77,10 @@ def _refuse_unnamed_classes(
         return
     listed = ", ".join("others" if n < 0 else str(n) for n in numbers)
     raise DataError(teacher, f"detections of {len(numbers)} or more classes ({listed})", "vehicles",
-                    "Choose the classes that are vehicles: --vehicles 2,3,5,7 for car, motorcycle, "
-                    "bus and truck in YOLO files of a detector trained on COCO, --vehicles 3,4,6,8 "
-                    "in COCO files. If all are vehicles, name them all with --classes.")
+                    "Choose the classes of vehicles with vehicles= (--vehicles 2,3,5,7 for car, "
+                    "motorcycle, bus and truck in YOLO files of a detector trained on COCO, "
+                    "--vehicles 3,4,6,8 in COCO files). If all are vehicles, name them all with "
+                    "classes= (--classes).")
 
 
 def _from_files(

@@ -165,8 +165,8 @@ _STYLE = (
     "pre{background:#f5f5f5;padding:.7em;overflow-x:auto}\n"
     "img,video{max-width:100%}h2{margin-top:1.8em}nav a{margin-right:1em}"
     ".note{color:#555;font-size:13px}\n"
-    "@media(prefers-color-scheme:dark){body{background:#1b1c1e;color:#ddd}th,pre{background:#2b2d30}"
-    "td,th{border-color:#444}a{color:#8ab4f8}.note{color:#aaa}}"
+    "@media(prefers-color-scheme:dark){body{background:#1b1c1e;color:#ddd}"
+    "th,pre{background:#2b2d30}td,th{border-color:#444}a{color:#8ab4f8}.note{color:#aaa}}"
 )
 
 

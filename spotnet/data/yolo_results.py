@@ -108,7 +108,7 @@ def _yolo_rows(file: Path, repairs: Repairs) -> np.ndarray:
         raise DataError(file, found, f"rows {_YOLO_ROW}", "Check the file.") from error
     return np.array(rows, np.float64).reshape(-1, 6)
 
-
+# %% ../../nbs/01_data/16_yolo_results.ipynb #ebae40bf
 def video_stem(name: str) -> str:
     "The file name of a video without folder and suffix, from the name of its sequence."
     path = PurePosixPath(name)
