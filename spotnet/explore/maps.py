@@ -144,7 +144,7 @@ class Maps:
         batch, self.geometry = detector.prepare([image])
         self.feature = detector.model.features(batch)[-1]
         self.own = detector.model.read(self.feature)
-        self.level = self._open_level()
+        self.shut, self.open = self._levels()
         self._answers = OrderedDict()
 
     @property
@@ -158,26 +158,37 @@ class Maps:
         tensors = [t for t in (self.feature, *self.own) if t is not None]
         return self.image.nbytes + sum(t.nbytes for t in tensors)
 
-    def _open_level(self) -> float:
-        "The gate's value in an open cell: its mean over cells that the network finds foreground."
+    def _levels(self) -> tuple[float, float]:
+        "The gate's values in a shut and in an open cell."
         if not self.gated:
-            return 1.0
-        own = self.detector.model.gate(self.own.foreground)
-        middle = 0.5 if self.detector.model.config.attention == "sigmoid" else 0
-        attended = own[own > middle]
-        return float(attended.mean()) if len(attended) else 1.0
+            return 0.0, 1.0
+        model, own = self.detector.model, self.detector.model.gate(self.own.foreground)
+        chance = torch.nn.functional.max_pool2d(self.own.foreground.sigmoid(), STRIDE)
+        open_cells, shut_cells = own[chance > 0.5], own[chance <= 0.5]
+        opened = float(open_cells.mean()) if len(open_cells) else 1.0
+        form = model.config.attention
+        if form == "add":
+            return (float(shut_cells.mean()) if len(shut_cells) else -opened), opened
+        if form == "logit":
+            return 0.0, opened
+        lowest = torch.full_like(self.own.foreground[:, :, :STRIDE, :STRIDE], -1e4)
+        return float(model.gate(lowest)), opened
+
+    def _between(self, strength: torch.Tensor | float) -> torch.Tensor | float:
+        "The gate's value for a strength: 0 is shut, 1 is open."
+        return self.shut + strength * (self.open - self.shut)
 
     def _cells(self, gate: Gate | str | np.ndarray) -> torch.Tensor:
-        "Factors that multiply the features under a gate: (1, 1, h, w)."
+        "The values of a gate in all cells, (1, 1, h, w)."
         own = self.detector.model.gate(self.own.foreground)
         if isinstance(gate, np.ndarray):
             _check_size("gate", gate, self.image)
-            return _map_to_cells(gate, self.geometry, own) * self.level
+            return self._between(_map_to_cells(gate, self.geometry, own))
         gate = as_gate(gate)
         cells = self._cells_of_kind(gate, own)
         for box, strength in gate.painted:
             inside = _box_to_cells(box, self.geometry, own)
-            cells = torch.where(inside, self.level * strength, cells)
+            cells = torch.where(inside, self._between(strength), cells)
         return cells
 
     def _cells_of_kind(self, gate: Gate, own: torch.Tensor) -> torch.Tensor:
@@ -185,20 +196,20 @@ class Maps:
         if gate.kind == "own":
             return own
         if gate.kind == "off":
-            return torch.full_like(own, self.level)
+            return torch.full_like(own, self.open)
         if gate.kind == "objects":
             if self.objects is None:
                 raise ValueError("this frame is not annotated, so the gate objects has no boxes")
-            return _map_to_cells(self._inside(), self.geometry, own) * self.level
+            return self._between(_map_to_cells(self._inside(), self.geometry, own))
         if gate.kind == "mask":
             if self.mask is None:
                 raise ValueError("this frame has no label mask; make them with `spotnet masks` and "
                                  "hand them in")
-            return _map_to_cells(self.mask > 0, self.geometry, own) * self.level
+            return self._between(_map_to_cells(self.mask > 0, self.geometry, own))
         if gate.kind == "blurred":
             return _blur_cells(own, max(gate.blur * self.geometry.scale / STRIDE, 1e-3))
         above = self.own.foreground.sigmoid() >= gate.threshold
-        return torch.nn.functional.max_pool2d(above.to(own), STRIDE) * self.level
+        return self._between(torch.nn.functional.max_pool2d(above.to(own), STRIDE))
 
     def _inside(self) -> np.ndarray | None:
         "bool (H, W): within any annotated box; None if the frame is not annotated."
@@ -246,7 +257,8 @@ class Maps:
         if own is None:
             return None
         if self.gated and (isinstance(gate, np.ndarray) or as_gate(gate) != Gate()):
-            return self._to_frame(self._cells(gate)[0, 0] / self.level)
+            span = self.open - self.shut or 1.0  # 0: the attention has no effect, whatever it says
+            return self._to_frame((self._cells(gate)[0, 0] - self.shut) / span)
         return self._to_frame(own[0, 0] if logit else own[0, 0].sigmoid())
 
     def heatmap(self, gate: Gate | str | np.ndarray = "own") -> np.ndarray:
