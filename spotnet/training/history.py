@@ -95,10 +95,14 @@ class History:
 
 # %% ../../nbs/05_training/07_history.ipynb #08f05cfd
 def history_figure(history: pd.DataFrame) -> Figure:
-    "Figure of the losses, of AP where there was a validation, and of images per second."
-    losses = [c for c in ("loss", "heatmap", "size", "offset", "foreground") if c in history]
+    """Figure of the losses, of AP where there was a validation, and of images per second.
+
+    With a foreground map it also shows where the map is closed on objects and open elsewhere."""
+    names = ("loss", "heatmap", "size", "offset", "box", "foreground")
+    losses = [c for c in names if c in history]
     scores = [c for c in ("AP", "AP50") if c in history]
-    columns = 3 if scores else 2
+    shares = [c for c in ("closed_on_objects", "open_elsewhere") if c in history]
+    columns = 2 + bool(scores) + bool(shares)
     size = (4 * columns, 2.6)
     figure, axes = plt.subplots(1, columns, figsize=size, layout="constrained")
     line = {"x": "step", "marker": "o", "markersize": 3}
@@ -106,6 +110,10 @@ def history_figure(history: pd.DataFrame) -> Figure:
     if scores:
         validated = history.dropna(subset=scores)
         validated.plot(y=scores, ax=axes[1], title="AP, percent", **line)
+    if shares:
+        plain = history.rename(columns=lambda name: name.replace("_", " "))
+        shares = [name.replace("_", " ") for name in shares]
+        plain.plot(y=shares, ax=axes[-2], title="foreground map, shares", ylim=(0, 1), **line)
     working = (1 - history.waiting).clip(0.01)  # share of the time
     speed = pd.DataFrame({
         "step": history.step,
