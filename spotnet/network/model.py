@@ -56,6 +56,8 @@ class ModelConfig:
     attention_fade: float = 0.0  # share of the training over which the gate grows from no effect
     attention_pool: Literal["max", "average"] = "max"  # how 4x4 pixels of the map become one cell
     attention_heads: tuple[str, ...] = ("heatmap",)  # heads that the gate acts on
+    # in tests, a box's score is heatmap^(1 - s) * foreground^s at its peak; 0: the heatmap alone
+    score_fusion: float = 0.0
     mean: tuple[float, float, float] = MEAN  # RGB, in units of 255
     std: tuple[float, float, float] = STD  # RGB, in units of 255
 
@@ -82,7 +84,9 @@ class ModelConfig:
         if self.attention == "concat" and self.attention_fade:
             raise ValueError("attention 'concat' cannot fade in: its map is one more channel; "
                              "set attention_fade=0")
-        for name in ("attention_floor", "attention_fade"):
+        if self.score_fusion and not self.segmentation:
+            raise ValueError("score_fusion needs the foreground map: set segmentation=True")
+        for name in ("attention_floor", "attention_fade", "score_fusion"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a share, 0 to 1")
 

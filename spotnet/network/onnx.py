@@ -52,8 +52,9 @@ class _Outputs(nn.Module):
         prediction = self.model(images)[-1]
         outputs = [values for values in prediction if values is not None]
         if self.top:
-            average = self.model.config.average_boxes
-            outputs.append(decode(prediction, self.top, average))
+            config = self.model.config
+            rows = decode(prediction, self.top, config.average_boxes, config.score_fusion)
+            outputs.append(rows)
         return tuple(outputs)
 
 

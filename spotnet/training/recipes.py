@@ -18,7 +18,9 @@ from ..data.sequences import Sequence
 from ..evaluation.judging import PROTOCOLS
 from ..files import check_types
 from ..network.geometry import Conventions, InputSpec
-from ..network.losses import BOX_FORMS, L1_FORMS, LOSS_WEIGHTS, Criterion
+from spotnet.network.losses import (
+    BOX_FORMS, FOREGROUND_FORMS, L1_FORMS, LOSS_WEIGHTS, Criterion,
+)
 from ..network.model import ModelConfig, SpotNet, model_config
 from .augmentation import AugmentConfig
 from .samples import Samples
@@ -93,7 +95,8 @@ def _check_keys(values: Iterable[str], known: Iterable[str], what: str) -> None:
 def _check_config(config: "TrainConfig") -> None:
     "Raise ValueError for a configuration that cannot be trained."
     check_types(config)
-    tables = {"size_form": L1_FORMS, "box_form": BOX_FORMS, "protocol": (*PROTOCOLS, "coco")}
+    tables = {"size_form": L1_FORMS, "box_form": BOX_FORMS, "foreground_form": FOREGROUND_FORMS,
+              "protocol": (*PROTOCOLS, "coco")}
     for name, choices in tables.items():
         value = getattr(config, name)
         if value not in choices:
@@ -174,6 +177,7 @@ class TrainConfig:
     size_form: str = "l1"  # loss of the sizes, one of L1_FORMS
     targets: dict = field(default_factory=dict)  # fields of TargetConfig to change
     box_form: str = "giou"  # the box loss in the cells of `targets.region`, one of BOX_FORMS
+    foreground_form: str = "bce"  # loss of the foreground map, one of FOREGROUND_FORMS
     ignore_regions: bool = True  # heatmap negatives and foreground do not count in ignored regions
     conventions: dict = field(default_factory=dict)  # fields of Conventions to change
     seed: int = 0  # of weights, order and augmentation
@@ -253,7 +257,7 @@ class TrainConfig:
     def criterion(self) -> Criterion:
         "Return the weighted sum of the losses."
         box_form = None if self.target_config.region == "none" else self.box_form
-        return Criterion(self.size_form, box_form, **self.loss_weights)
+        return Criterion(self.size_form, box_form, self.foreground_form, **self.loss_weights)
 
     def samples(
         self,

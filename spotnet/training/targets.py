@@ -61,18 +61,24 @@ def _draw_peak(heatmap: np.ndarray,  # float32 (h, w), changed in place
 # %% ../../nbs/05_training/01_targets.ipynb #1562bb71
 @dataclass(frozen=True)
 class TargetConfig:
-    "Shape of peaks and regions. The defaults are CenterNet's."
+    "Shape of peaks, regions and foreground labels. The defaults are CenterNet's and SpotNet's."
     peaks: Literal["round", "elliptical"] = "round"
     # half-axis of an elliptical peak or of a Gaussian region, as a share of that of the box
     share: float = 0.54
     # cells that learn the whole box; none: no box loss, only size and offset at the centre
     region: Literal["none", "centre", "3x3", "gaussian"] = "none"
     balance: Literal["cells", "objects", "area"] = "cells"  # weight of each object
+    # pixels of the input by which the label of the foreground map grows (0: as the mask is)
+    mask_dilation: int = 0
+    mask_blur: float = 0.0  # standard deviation in pixels of the input, after that; 0: none
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ValueError(f"share is {self.share}; expected a share of the box, "
                              "above 0 and at most 1")
+        for name in ("mask_dilation", "mask_blur"):
+            if not 0 <= getattr(self, name) <= 64:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 64 pixels")
 
 
 CENTRENET = TargetConfig()
