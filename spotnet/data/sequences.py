@@ -98,6 +98,8 @@ class Sequence:
     image_ids: list | None = None  # per frame: id of its image in a COCO annotation
     ignored_labels: list[np.ndarray] | None = None  # int64 (M,) per frame; None: all classes
     category_ids: tuple | None = None  # per class: its id in a COCO annotation
+    # where road users are, as motion shows: uint8 (H, W), 255 is sure; a frame's None: unknown
+    evidence: Frames | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -119,7 +121,7 @@ class Sequence:
         if isinstance(which, (int, np.integer)):
             raise TypeError("index by slice or array; frames[i] and objects[i] give one frame")
         indices = np.arange(len(self))[which]
-        labels = self.label_images
+        labels, evidence = self.label_images, self.evidence
         chosen = {}
         for what in _PER_FRAME:
             value = getattr(self, what)
@@ -131,6 +133,7 @@ class Sequence:
             self,
             frames=self.frames[indices],
             label_images=None if labels is None else labels[indices],
+            evidence=None if evidence is None else evidence[indices],
             **chosen,
         )
 
@@ -185,7 +188,7 @@ class Sequence:
         progress: Callable[[Frames], Iterable] = iter,  # wraps the frames, for a progress bar
     ) -> "Sequence":
         "Decode every frame once and keep it, scaled, in memory for training's random access."
-        labels = self.label_images
+        labels, evidence = self.label_images, self.evidence
         frames = _kept(progress(self.frames), self.frames, scale, cv2.INTER_AREA)
         sizes = None if self.sizes is None else [image.shape[:2] for image in frames.images]
         return replace(
@@ -197,6 +200,9 @@ class Sequence:
             label_images=None
             if labels is None
             else _kept(progress(labels), labels, scale, cv2.INTER_NEAREST),
+            evidence=None
+            if evidence is None
+            else _kept(progress(evidence), evidence, scale, cv2.INTER_AREA),
         )
 
 # %% ../../nbs/01_data/01_sequences.ipynb #38361ac8
@@ -204,7 +210,7 @@ def _kept(images: Iterable, frames: Frames, scale: float, interpolation: int) ->
     "Scale `images`, the decoded images of `frames`, and keep them in memory."
     kept = []
     for image in images:
-        if scale != 1:
+        if scale != 1 and image is not None:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation)
         kept.append(image)
     return ArrayFrames(kept, frames.numbers, frames.names, frames.rate)

@@ -4,7 +4,8 @@ from .maps import Gate, Maps, changes
 from .timeline import Timeline
 from .looks import Look
 from .figures import figure_strip
-from .views import MaskFolder, View
+from .views import View
+from ..data.mask_files import MaskFolder
 from .explorer import Explorer
 from .external import export_fiftyone, export_rerun
 
