@@ -14,8 +14,8 @@ from .published import published_table
 from .splits import near_training, recordings, split_frames
 
 __all__ = [
-    "ArrayFrames", "DataError", "Detections", "FORMATS", "FolderFrames", "Frames",
-    "MaskFolder", "Objects", "READERS", "Sequence", "VideoFrames", "box_iou", "box_mask", "boxes_from_labels",
+    "ArrayFrames", "DataError", "Detections", "FORMATS", "FolderFrames", "Frames", "MaskFolder",
+    "Objects", "READERS", "Sequence", "VideoFrames", "box_iou", "box_mask", "boxes_from_labels",
     "check_sequences", "clip_boxes", "find_merged", "ignore_merged", "load_sequences",
     "near_training", "published_table", "read_detections", "read_image", "recordings",
     "sequence_names", "split_frames", "with_evidence", "write_detections",

@@ -6,6 +6,7 @@
 __all__ = ['average_boxes', 'fuse_scores', 'decode', 'merge_mirrored', 'soft_nms', 'OnnxNetwork', 'Detector', 'detect_sequences']
 
 # %% ../../nbs/04_network/05_detector.ipynb #d826a430
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..data.mask_files import refuse_foreign_masks, write_mask
 from ..data.sequences import Sequence
 from ..engines import LocalEngine, in_processes
 from ..files import DataError, read_json, write_json
-from .geometry import Conventions, Geometry, InputSpec, normalise
+from .geometry import Conventions, Geometry, InputSpec, normalise, warp_evidence
 from .losses import decode_boxes, encode_boxes
 from .model import STRIDE, Prediction, SpotNet
 from spotnet.network.weights import (
@@ -215,7 +216,9 @@ def _claim_masks(folder: Path, sequence: Sequence) -> None:
 
 # %% ../../nbs/04_network/05_detector.ipynb #0dd9f01e
 class Detector:
-    "Find objects in images and sequences with a trained network."
+    """Find objects in images and sequences with a trained network.
+
+    A network that reads evidence finds it in `Sequence.evidence`; images alone have none."""
 
     def __init__(self,
                  # model, or path of a checkpoint or `.onnx` file; default: the vehicle detector
@@ -258,13 +261,21 @@ class Detector:
         self.zooms = tuple(zooms)
         self.autocast = autocast
 
-    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, images: list[np.ndarray],
+                 # uint8 (H, W) of each image, or None where it is unknown
+                 evidence: list[np.ndarray | None] | None = None,
+                 ) -> list[np.ndarray]:
         "Detect objects in RGB images of one size; return arrays like those of `boxes`."
         shape = images[0].shape
-        looks = [self.boxes(*self.predict(images, zoom), shape) for zoom in self.zooms]
+        looks = [self.boxes(*self.predict(images, zoom, evidence), shape) for zoom in self.zooms]
         if len(looks) == 1:
             return looks[0]
         return [soft_nms(np.concatenate(rows))[:self.top] for rows in zip(*looks)]
+
+    @property
+    def reads_evidence(self) -> bool:
+        "Whether the network reads evidence beside the picture."
+        return self.model.config.evidence != "none"
 
     def prepare(self, images: list[np.ndarray],
                 zoom: float = 1.0) -> tuple[torch.Tensor, Geometry]:
@@ -279,14 +290,20 @@ class Detector:
         return torch.from_numpy(stack).permute(0, 3, 1, 2).to(self.device), geometry
 
     @torch.inference_mode()
-    def predict(self, images: list[np.ndarray],
-                zoom: float = 1.0) -> tuple[Prediction, Geometry]:
+    def predict(self, images: list[np.ndarray], zoom: float = 1.0,
+                evidence: list[np.ndarray | None] | None = None,  # as in a call
+                ) -> tuple[Prediction, Geometry]:
         "Return the network's maps for RGB images of one size, and the geometry of its input."
         batch, geometry = self.prepare(images, zoom)
+        inputs = [batch]
+        if self.reads_evidence and evidence is not None:
+            shape = images[0].shape[:2]
+            maps = np.stack([warp_evidence(known, shape, geometry) for known in evidence])
+            inputs.append(torch.from_numpy(maps).to(self.device))
         if self.flip:
-            batch = torch.cat([batch, batch.flip(3)])
+            inputs = [torch.cat([values, values.flip(3)]) for values in inputs]
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            prediction = self.model(batch)[-1]
+            prediction = self.model(*inputs)[-1]
         if self.flip:
             prediction = merge_mirrored(prediction)
         return prediction, geometry
@@ -310,12 +327,14 @@ class Detector:
 
     def foreground(self, images: list[np.ndarray],
                    # a probability, or "otsu", which chooses one for each image
-                   threshold: float | Literal["otsu"] = "otsu") -> list[np.ndarray]:
+                   threshold: float | Literal["otsu"] = "otsu",
+                   evidence: list[np.ndarray | None] | None = None,  # as in a call
+                   ) -> list[np.ndarray]:
         """Predict foreground masks uint8 (H, W) of RGB images of one size, 0 or 255.
 
         Probabilities are warped back to the image before thresholding, so padding does not count.
         Raises ValueError for a network without a foreground head."""
-        prediction, geometry = self.predict(images)
+        prediction, geometry = self.predict(images, evidence=evidence)
         if prediction.foreground is None:
             raise ValueError("this network has no foreground head; "
                              "use a variant that has one, such as multitask")
@@ -326,19 +345,32 @@ class Detector:
     def detect(self, sequence: Sequence,
                # called with the frames, for a progress bar
                progress: Callable[[Frames], Iterable] = iter) -> Detections:
-        "Detect objects in every frame of a sequence. Frames are decoded once and run in batches."
-        results, pending = [], []
-        for frame in progress(sequence.frames):
-            pending.append(frame)
+        """Detect objects in every frame of a sequence. Frames are decoded once and run in batches.
+
+        Warns if the network reads evidence, but frames have none."""
+        results, pending, unknown = [], [], 0
+        for i, frame in enumerate(progress(sequence.frames)):
+            known = self._known(sequence, i)
+            unknown += known is None
+            pending.append((frame, known))
             if len(pending) == self.batch:
-                results += self(pending)
+                results += self(*map(list, zip(*pending)))
                 pending = []
         if pending:
-            results += self(pending)
+            results += self(*map(list, zip(*pending)))
+        if self.reads_evidence and unknown:
+            warnings.warn(f"{sequence.name}: {unknown} of {len(sequence)} frames have no evidence; "
+                          "there the network answered from the picture alone", stacklevel=2)
         found = Detections.from_frames(sequence.name, sequence.numbers, results)
         if self.model.config.classes == 1:  # the class may be vehicle or car: not known here
             return replace(found, labels=None)
         return found
+
+    def _known(self, sequence: Sequence, i: int) -> np.ndarray | None:
+        "The evidence of a frame; None if it has none, or if the network does not read any."
+        if not self.reads_evidence or sequence.evidence is None:
+            return None
+        return sequence.evidence[i]
 
     def write_foreground(self, sequence: Sequence, folder: Path | str,
                          # called with the frames, for a progress bar
@@ -349,9 +381,9 @@ class Detector:
         file exists that no network made."""
         folder = Path(folder)
         _claim_masks(folder, sequence)
-        for name, image in zip(sequence.frames.names, progress(sequence.frames)):
-            [mask] = self.foreground([image])
-            write_mask(folder / f"{name}.png", mask)
+        for i, image in enumerate(progress(sequence.frames)):
+            [mask] = self.foreground([image], evidence=[self._known(sequence, i)])
+            write_mask(folder / f"{sequence.frames.names[i]}.png", mask)
         return folder
 
 # %% ../../nbs/04_network/05_detector.ipynb #2932be62

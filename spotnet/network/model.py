@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STRIDE', 'HEADS', 'Attention', 'SIZES', 'VARIANTS', 'ModelConfig', 'model_config', 'conv_block', 'Residual',
-           'residuals', 'Hourglass', 'Prediction', 'gate_values', 'SpotNet']
+           'residuals', 'Hourglass', 'Prediction', 'gate_values', 'evidence_channel', 'evidence_logits', 'SpotNet']
 
 # %% ../../nbs/04_network/01_model.ipynb #0d16ae48
 import copy
@@ -58,6 +58,8 @@ class ModelConfig:
     attention_heads: tuple[str, ...] = ("heatmap",)  # heads that the gate acts on
     # in tests, a box's score is heatmap^(1 - s) * foreground^s at its peak; 0: the heatmap alone
     score_fusion: float = 0.0
+    # evidence beside the picture (section Evidence): as the gate's map, as a fourth channel
+    evidence: Literal["none", "gate", "channel"] = "none"
     mean: tuple[float, float, float] = MEAN  # RGB, in units of 255
     std: tuple[float, float, float] = STD  # RGB, in units of 255
 
@@ -75,7 +77,10 @@ class ModelConfig:
         if not len(self.dims) == len(self.modules) == self.depth + 1:
             raise ValueError(f"depth {self.depth} needs {self.depth + 1} dims and modules, "
                              f"got {self.dims} and {self.modules}")
-        if self.attention != "none" and not self.segmentation:
+        if self.evidence == "gate" and self.attention in ("none", "logit"):
+            raise ValueError(f"evidence as gate needs a bounded form of attention, not "
+                             f"{self.attention!r}: sigmoid, exp, residual, floor, add or concat")
+        if self.attention != "none" and self.evidence != "gate" and not self.segmentation:
             raise ValueError("attention needs the foreground map: "
                              "set segmentation=True or attention='none'")
         if self.attention == "add" and self.attention_heads != ("heatmap",):
@@ -262,6 +267,19 @@ def gate_values(logits: torch.Tensor,  # foreground, (B, 1, H, W)
         return floor + (1 - floor) * values
     return values
 
+# %% ../../nbs/04_network/01_model.ipynb #db1338da
+_SURE = 0.99  # largest probability that evidence is taken for: its logit is finite
+
+
+def evidence_channel(evidence: torch.Tensor) -> torch.Tensor:
+    "Turn evidence (B, 1, H, W) in [0, 1] into values from -1 to 1, 0 where it is NaN."
+    return torch.nan_to_num(2 * evidence - 1, nan=0.0)
+
+
+def evidence_logits(evidence: torch.Tensor) -> torch.Tensor:
+    "Turn evidence (B, 1, H, W) in [0, 1] into logits of at most 4.6; NaN stays."
+    return evidence.clamp(1 - _SURE, _SURE).logit()
+
 # %% ../../nbs/04_network/01_model.ipynb #1fa62f6c
 def _check_sides(height: int, width: int, divisor: int) -> None:
     "Raise ValueError, naming the nearest sizes, for an input that the divisor does not divide."
@@ -279,9 +297,10 @@ class SpotNet(nn.Module):
     """Stacked hourglass with detection heads and an optional foreground head that weights features.
 
     Images are normalised RGB (B, 3, H, W), H and W multiples of `config.divisor`; ValueError
-    otherwise. Returns a list with one `Prediction` per stack, of which the last is the result; in
-    `eval()` mode the list holds only that one. Perreault et al., arXiv 2002.05540; Zhou et al.,
-    arXiv 1904.07850; Newell et al., arXiv 1603.06937."""
+    otherwise. Evidence is (B, 1, H, W) in [0, 1]; NaN and None mean unknown. Returns a list with
+    one `Prediction` per stack, of which the last is the result; in `eval()` mode the list holds
+    only that one. Perreault et al., arXiv 2002.05540; Zhou et al., arXiv 1904.07850; Newell et
+    al., arXiv 1603.06937."""
 
     def __init__(self, config: ModelConfig = ModelConfig()) -> None:  # noqa: B008 (frozen)
         super().__init__()
@@ -290,7 +309,8 @@ class SpotNet(nn.Module):
         # how frames become its input; set by training, saved in checkpoints
         self.input_spec: InputSpec | None = None
         stacks, width, feature = range(config.stacks), config.dims[0], config.feature_dim
-        self.stem = nn.Sequential(conv_block(3, config.stem_dim, config.stem_kernel, stride=2),
+        channels = 4 if config.evidence == "channel" else 3
+        self.stem = nn.Sequential(conv_block(channels, config.stem_dim, config.stem_kernel, 2),
                                   Residual(config.stem_dim, width, stride=2))
         self.hourglasses = nn.ModuleList(Hourglass(config.dims, config.modules) for _ in stacks)
         self.outlets = nn.ModuleList(conv_block(width, feature) for _ in stacks)
@@ -312,15 +332,23 @@ class SpotNet(nn.Module):
                 heads["segmentation"] = _foreground_head(config)
             nn.init.constant_(heads["heatmap"][-1].bias, config.heatmap_bias)
 
-    def forward(self, images: torch.Tensor) -> list[Prediction]:
-        features = self.features(images)
+    def forward(self, images: torch.Tensor,
+                evidence: torch.Tensor | None = None) -> list[Prediction]:
+        features = self.features(images, evidence)
         count = self.config.stacks
         stacks = range(count) if self.training else [count - 1]
-        return [self.read(features[i], i) for i in stacks]
+        return [self.read(features[i], i, evidence=evidence) for i in stacks]
 
-    def features(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def features(self, images: torch.Tensor,
+                 evidence: torch.Tensor | None = None) -> list[torch.Tensor]:
         "Compute the features that the heads read, (B, feature_dim, H/4, W/4) per stack."
         _check_sides(*images.shape[-2:], self.config.divisor)
+        if evidence is not None and self.config.evidence == "none":
+            raise ValueError("this network reads no evidence: call it with images alone")
+        if self.config.evidence == "channel":
+            unknown = torch.zeros_like(images[:, :1])
+            fourth = unknown if evidence is None else evidence_channel(evidence).to(images)
+            images = torch.cat([images, fourth], 1)
         x, features = self.stem(images), []
         for i in range(self.config.stacks):
             features.append(self.outlets[i](self.hourglasses[i](x)))
@@ -329,7 +357,8 @@ class SpotNet(nn.Module):
         return features
 
     def read(self, feature: torch.Tensor, stack: int = -1, gate: torch.Tensor | None = None,
-             known: Prediction | None = None) -> Prediction:
+             known: Prediction | None = None,
+             evidence: torch.Tensor | None = None) -> Prediction:  # as in `forward`
         """Run the heads of one stack.
 
         `gate` (B, 1, H/4, W/4), if given, replaces the network's own; a gate of ones (of zeros for
@@ -343,7 +372,7 @@ class SpotNet(nn.Module):
         elif self.config.segmentation:
             foreground = heads["segmentation"](feature)
         if gate is None and attention != "none":
-            gate = self.gate(foreground, stack)
+            gate = self.own_gate(feature, foreground, evidence, stack)
         seen = feature if gate is None else self._gated(feature, gate)
         maps = {}
         for name in HEADS:
@@ -364,6 +393,18 @@ class SpotNet(nn.Module):
         if self.config.attention == "concat":
             return torch.cat([feature, gate.to(feature)], 1)
         return feature * gate
+
+    def own_gate(self, feature: torch.Tensor, foreground: torch.Tensor | None,
+                 evidence: torch.Tensor | None = None, stack: int = -1) -> torch.Tensor:
+        "The gate (B, 1, H/4, W/4) that the network itself would use, without effect where unknown."
+        if self.config.evidence != "gate":
+            return self.gate(foreground, stack)
+        neutral = {"add": 0.0, "concat": 0.5}.get(self.config.attention, 1.0)
+        if evidence is None:
+            return feature.new_full((len(feature), 1, *feature.shape[2:]), neutral)
+        unknown = F.max_pool2d(evidence.isnan().float(), STRIDE) > 0
+        gate = self.gate(evidence_logits(torch.nan_to_num(evidence, nan=0.5)), stack)
+        return torch.where(unknown, neutral, gate)
 
     def gate(self, foreground: torch.Tensor, stack: int = -1) -> torch.Tensor:
         "Turn foreground logits (B, 1, H, W) into the gate (B, 1, H/4, W/4) of a stack."

@@ -77,8 +77,12 @@ def export_onnx(model: SpotNet, path: Path | str,
 
     Input `images` float32 (B, 3, H, W), normalised RGB, H and W multiples of the metadata's
     `divisor`. Outputs `heatmap`, `size`, `offset` and, with a foreground head, `foreground`, as in
-    `Prediction`. Raises ImportError without the optional packages, DataError if the path holds a
-    file of another program, and CheckpointError if the outputs differ by more than `tolerance`."""
+    `Prediction`. Raises ImportError without the optional packages, ValueError for a network that
+    reads evidence, DataError if the path holds a file of another program, and CheckpointError if
+    the outputs differ by more than `tolerance`."""
+    if model.config.evidence != "none":
+        raise ValueError("a network that reads evidence cannot be exported yet: an ONNX file has "
+                         "the picture as its only input")
     try:
         import onnx
         import onnxscript  # noqa: F401 (torch.onnx needs it)

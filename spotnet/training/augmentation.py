@@ -25,6 +25,7 @@ class AugmentConfig:
     colour: float = 0.4  # largest relative change of brightness, contrast and saturation
     lighting: float = 0.1  # standard deviation of the PCA lighting noise
     mosaic: float = 0.0  # probability of an image made of four windows
+    evidence_dropout: float = 0.15  # probability that evidence is unknown, if the network reads it
 
     def scales(self) -> np.ndarray:
         "Return the possible window sides, ascending; needs a `scale_step`."

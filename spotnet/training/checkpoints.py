@@ -13,6 +13,7 @@ import os
 import random
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +68,8 @@ def fingerprint(sequences: Iterable[Sequence], masks: Path | str | None = None) 
             mask = None if masks is None else Path(masks) / s.name / f"{name}.png"
             if mask is not None and mask.exists():
                 digest.update(file_identity(mask).encode())
+            if s.evidence is not None and (known := s.evidence[i]) is not None:
+                digest.update(f"{zlib.crc32(np.ascontiguousarray(known).data):08x}".encode())
     return digest.hexdigest()[:16]
 
 # %% ../../nbs/05_training/08_checkpoints.ipynb #301efd10

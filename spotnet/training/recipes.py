@@ -281,6 +281,7 @@ class TrainConfig:
             use_ignored=self.ignore_regions,
             conventions=self.pixel_conventions,
             form=self.target_config,
+            evidence=network.evidence != "none",
         )
 
     def rate(self, step: int) -> float:

@@ -19,7 +19,9 @@ from ..data.images import read_image
 from ..data.mask_files import refuse_values
 from ..data.sequences import Sequence
 from ..files import DataError
-from ..network.geometry import MEAN, OURS, STD, Conventions, Geometry, normalise
+from spotnet.network.geometry import (
+    MEAN, OURS, STD, Conventions, Geometry, normalise, warp_evidence,
+)
 from ..network.model import STRIDE
 from .augmentation import AugmentConfig, draw_colour, draw_view
 from .targets import CENTRENET, TargetConfig, encode_targets
@@ -68,6 +70,9 @@ def _check_samples(samples: "Samples") -> None:
         if highest >= classes:
             remedy = f"Name more classes than {classes}, or 1 if all are alike."
             raise DataError(names, f"objects of class {highest}", f"at most {classes - 1}", remedy)
+    if samples.evidence and all(s.evidence is None for s in samples.sequences):
+        remedy = "Attach it with with_evidence (--evidence), or train a network without it."
+        raise DataError(names, "no evidence", "maps beside the frames of a sequence", remedy)
     if masks is not None and not any((masks / s.name).is_dir() for s in samples.sequences):
         first = samples.sequences[0].name
         remedy = "Write the masks first, or name the folder that holds them."
@@ -82,11 +87,13 @@ class InputView(NamedTuple):
     counts: np.ndarray  # float32 (1, H, W): 0 in ignored regions
     foreground: np.ndarray  # float32 (1, H, W) in [0, 1]
     foreground_weight: np.ndarray  # float32 (1, H, W): 0 where no mask is known
+    evidence: np.ndarray  # float32 (1, H, W) in [0, 1]; NaN where it is unknown
 
 
 def _empty_view(size: tuple[int, int]) -> InputView:
     "Return a black view of height and width `size`, without objects."
-    maps = (np.zeros((1, *size), np.float32) for _ in range(3))
+    maps = [np.zeros((1, *size), np.float32) for _ in range(3)]
+    maps.append(np.full((1, *size), np.nan, np.float32))
     return InputView(
         np.zeros((*size, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, np.int64), *maps
     )
@@ -118,6 +125,7 @@ class Samples(torch.utils.data.Dataset):
         use_ignored: bool = True,  # False: ignored regions count as background
         conventions: Conventions = OURS,
         form: TargetConfig = CENTRENET,  # shape of the targets
+        evidence: bool = False,  # add `evidence` to the samples, for a network that reads it
     ) -> None:
         if crop and size is None:
             raise ValueError("crop needs size, the height and width of the windows")
@@ -134,6 +142,7 @@ class Samples(torch.utils.data.Dataset):
         self.use_ignored = use_ignored
         self.conventions = conventions
         self.form = form
+        self.evidence = evidence
         usable = [s for s in self.sequences if s.frames.available]
         self.places = [(s, int(i)) for s in usable for i in s.annotated]  # sequence, frame
         _check_samples(self)
@@ -194,7 +203,16 @@ class Samples(torch.utils.data.Dataset):
             "heatmap_weight": view.counts[:, 2::4, 2::4],
             "foreground": view.foreground,
             "foreground_weight": view.foreground_weight,
+            **self._evidence(view, rng),
         }
+
+    def _evidence(self, view: InputView, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        "Return the entry `evidence`, at random unknown with augmentation; none if it is not read."
+        if not self.evidence:
+            return {}
+        if self.augment is not None and rng.random() < self.augment.evidence_dropout:
+            return {"evidence": np.full_like(view.evidence, np.nan)}
+        return {"evidence": view.evidence}
 
     def _view(
         self, index: int, rng: np.random.Generator, part: tuple[int, int] | None = None
@@ -214,8 +232,13 @@ class Samples(torch.utils.data.Dataset):
             foreground = shape_label(geometry.warp(mask), self.form)[None]
             foreground_weight = counts
         boxes, labels = geometry.boxes(objects.boxes), objects.labels
+        evidence = counts  # not read
+        if self.evidence:
+            known = None if sequence.evidence is None else sequence.evidence[i]
+            where = f"evidence of {sequence.name}/{sequence.frames.names[i]}"
+            evidence = warp_evidence(known, image.shape[:2], geometry, where)
         image = geometry.warp(image)
-        return InputView(image, boxes, labels, counts, foreground, foreground_weight)
+        return InputView(image, boxes, labels, counts, foreground, foreground_weight, evidence)
 
     def _mosaic(self, index: int, rng: np.random.Generator) -> InputView:
         "Return four windows in one input: of sample `index` and of three others."
@@ -231,7 +254,7 @@ class Samples(torch.utils.data.Dataset):
             view = self._view(one, rng, part)
             where = (slice(top, top + part[0]), slice(left, left + part[1]))
             whole.image[where] = view.image
-            for name in ("counts", "foreground", "foreground_weight"):
+            for name in ("counts", "foreground", "foreground_weight", "evidence"):
                 getattr(whole, name)[(0, *where)] = getattr(view, name)[0]
             boxes.append(clip_boxes(view.boxes, *part) + np.float32([left, top, left, top]))
             labels.append(view.labels)
@@ -266,6 +289,7 @@ class Samples(torch.utils.data.Dataset):
 _PER_OBJECT = ("size", "offset", "index")  # entries of a sample with a row per object
 _MAPS = (  # entries with a grid
     "heatmap", "heatmap_weight", "foreground", "foreground_weight", "box", "box_weight",
+    "evidence",
 )
 
 
@@ -289,7 +313,7 @@ def collate(items: list[dict]) -> dict:
     for key in _PER_OBJECT:
         batch[key] = torch.from_numpy(np.stack([_pad_rows(item[key], most) for item in items]))
     for key in _MAPS:
-        if key not in items[0]:  # no regions
+        if key not in items[0]:  # no regions, no evidence
             continue
         batch[key] = torch.from_numpy(np.stack([item[key] for item in items]))
     # images keep their channels last in memory: convolutions run fastest, and nothing is copied

@@ -260,7 +260,7 @@ class Learner:
         with nullcontext() if last else accelerator.no_sync(self.model):
             with accelerator.autocast():
                 images = batch["image"].contiguous(memory_format=torch.channels_last)
-                predictions = self.model(images)
+                predictions = self.model(images, batch.get("evidence"))
             loss, parts = self.criterion(predictions, batch)
             accelerator.backward(loss / turns)
         looks = gate_figures(self.plain, predictions[-1], batch)

@@ -43,7 +43,7 @@ def validation_loss(
     with torch.inference_mode():
         for i in range(len(samples)):
             batch = send_to_device(collate([samples[i]]), device)
-            loss, _ = criterion(model(batch["image"]), batch)
+            loss, _ = criterion(model(batch["image"], batch.get("evidence")), batch)
             total += torch.stack([loss, one])
     if accelerator is not None:
         total = accelerator.reduce(total)
