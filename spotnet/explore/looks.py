@@ -144,7 +144,7 @@ def map_layers(look: Look,
     if opacities["mask"] and maps.mask is not None:
         values = maps.mask / np.float32(255)
         layers.append(Layer(opacities["mask"], values, colours=colours))
-    if opacities["foreground"] and maps.own.foreground is not None:
+    if opacities["foreground"] and maps.map is not None:
         logit = logit and not look.counterfactual
         values = maps.foreground(gate, logit)
         if np.ptp(values) > 1e-3:  # a constant map would only hide the street

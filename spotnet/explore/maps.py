@@ -19,8 +19,8 @@ from ..data.detections import Detections
 from ..data.sequences import Objects
 from ..evaluation.judging import match_boxes
 from ..network.detector import Detector
-from ..network.geometry import Geometry
-from ..network.model import STRIDE, Prediction, SpotNet
+from ..network.geometry import Geometry, warp_evidence
+from ..network.model import STRIDE, Prediction, SpotNet, evidence_logits
 
 # %% ../../nbs/07_explore/02_maps.ipynb #e1291790
 GateKind = Literal["own", "off", "objects", "mask", "blurred", "thresholded"]
@@ -133,7 +133,9 @@ class Maps:
                  image: np.ndarray,  # RGB uint8 (H, W, 3)
                  objects: Objects | None = None,  # annotation, for the gate "objects"
                  mask: np.ndarray | None = None,  # label mask uint8 (H, W), for the gate "mask"
-                 keep: int = 4) -> None:  # number of gates whose answers are cached
+                 keep: int = 4,  # number of gates whose answers are cached
+                 # uint8 (H, W), for a network that reads it; None: unknown
+                 evidence: np.ndarray | None = None) -> None:
         if not isinstance(detector.model, SpotNet):
             raise ValueError("another attention needs the network itself: give Detector the "
                              "checkpoint, not an exported file")
@@ -142,8 +144,19 @@ class Maps:
         self.detector, self.keep = detector, keep
         self.image, self.objects, self.mask = image, objects, mask
         batch, self.geometry = detector.prepare([image])
-        self.feature = detector.model.features(batch)[-1]
-        self.own = detector.model.read(self.feature)
+        known = None
+        if detector.reads_evidence and evidence is not None:
+            values = warp_evidence(evidence, image.shape[:2], self.geometry)
+            known = torch.from_numpy(values)[None].to(batch)
+        self.feature = detector.model.features(batch, known)[-1]
+        self.own = detector.model.read(self.feature, evidence=known)
+        self.own_gate = self.map = None  # logits (1, 1, H, W) that the gate is made of
+        if self.gated:
+            self.own_gate = detector.model.own_gate(self.feature, self.own.foreground, known)
+        if detector.model.config.evidence == "gate":
+            self.map = None if known is None else evidence_logits(torch.nan_to_num(known, nan=0.5))
+        else:
+            self.map = self.own.foreground
         self.shut, self.open = self._levels()
         self._answers = OrderedDict()
 
@@ -162,8 +175,10 @@ class Maps:
         "The gate's values in a shut and in an open cell."
         if not self.gated:
             return 0.0, 1.0
-        model, own = self.detector.model, self.detector.model.gate(self.own.foreground)
-        chance = torch.nn.functional.max_pool2d(self.own.foreground.sigmoid(), STRIDE)
+        model, own = self.detector.model, self.own_gate
+        chance = torch.zeros_like(own)
+        if self.map is not None:
+            chance = torch.nn.functional.max_pool2d(self.map.sigmoid(), STRIDE)
         open_cells, shut_cells = own[chance > 0.5], own[chance <= 0.5]
         opened = float(open_cells.mean()) if len(open_cells) else 1.0
         form = model.config.attention
@@ -171,7 +186,7 @@ class Maps:
             return (float(shut_cells.mean()) if len(shut_cells) else -opened), opened
         if form == "logit":
             return 0.0, opened
-        lowest = torch.full_like(self.own.foreground[:, :, :STRIDE, :STRIDE], -1e4)
+        lowest = own.new_full((1, 1, STRIDE, STRIDE), -1e4)
         return float(model.gate(lowest)), opened
 
     def _between(self, strength: torch.Tensor | float) -> torch.Tensor | float:
@@ -180,7 +195,7 @@ class Maps:
 
     def _cells(self, gate: Gate | str | np.ndarray) -> torch.Tensor:
         "The values of a gate in all cells, (1, 1, h, w)."
-        own = self.detector.model.gate(self.own.foreground)
+        own = self.own_gate
         if isinstance(gate, np.ndarray):
             _check_size("gate", gate, self.image)
             return self._between(_map_to_cells(gate, self.geometry, own))
@@ -208,7 +223,9 @@ class Maps:
             return self._between(_map_to_cells(self.mask > 0, self.geometry, own))
         if gate.kind == "blurred":
             return _blur_cells(own, max(gate.blur * self.geometry.scale / STRIDE, 1e-3))
-        above = self.own.foreground.sigmoid() >= gate.threshold
+        if self.map is None:
+            raise ValueError("this frame has no evidence, so there is no map to threshold")
+        above = self.map.sigmoid() >= gate.threshold
         return self._between(torch.nn.functional.max_pool2d(above.to(own), STRIDE))
 
     def _inside(self) -> np.ndarray | None:
@@ -252,8 +269,8 @@ class Maps:
                    ) -> np.ndarray | None:
         """Learned foreground probability (H, W); under another gate that gate, 1 where it is open.
 
-        None for a network without a foreground head."""
-        own = self.own.foreground
+        The evidence, if the gate is made of it. None if the network has no such map."""
+        own = self.map
         if own is None:
             return None
         if self.gated and (isinstance(gate, np.ndarray) or as_gate(gate) != Gate()):

@@ -100,8 +100,10 @@ class View:
         key = self.index if index is None else index, name
         if key not in self._maps:
             index = key[0]
+            evidence = self.sequence.evidence
             self._maps[key] = Maps(self.detectors[name], self.sequence.frames[index],
-                                   self.sequence.objects[index], self.masks.get(index))
+                                   self.sequence.objects[index], self.masks.get(index),
+                                   evidence=None if evidence is None else evidence[index])
             while len(self._maps) > 1 and sum(m.nbytes for m in self._maps.values()) > self.memory:
                 self._forget(self._maps.popitem(last=False)[0])
         self._maps.move_to_end(key)

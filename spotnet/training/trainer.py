@@ -124,8 +124,9 @@ def watch_loss(state: dict, loss: float, config: TrainConfig) -> None:
 def gate_figures(network: SpotNet, prediction: Prediction, batch: dict) -> dict[str, torch.Tensor]:
     """Return figures of the foreground map and of the gate in a batch, each a scalar.
 
-    Keys: `centres` (number), `closed_on_objects` and `open_elsewhere` (shares), and with attention
-    `gate_on_objects` and `gate_elsewhere` (means). Figures of objects are 0 without any."""
+    Keys: `centres` (number), `closed_on_objects` and `open_elsewhere` (shares), and with a gate of
+    this map `gate_on_objects` and `gate_elsewhere` (means). Figures of objects are 0 without any.
+    """
     if prediction.foreground is None:
         return {}
     foreground = prediction.foreground.float()
@@ -144,7 +145,7 @@ def gate_figures(network: SpotNet, prediction: Prediction, batch: dict) -> dict[
     opened = F.max_pool2d(foreground, STRIDE) > 0
     figures = {"centres": at_centres.sum(), "closed_on_objects": mean(~opened, "objects"),
                "open_elsewhere": mean(opened, "elsewhere")}
-    if network.config.attention != "none":
+    if network.config.attention != "none" and network.config.evidence != "gate":
         gate = network.gate(prediction.foreground)
         figures["gate_on_objects"] = mean(gate, "objects")
         figures["gate_elsewhere"] = mean(gate, "elsewhere")
