@@ -190,6 +190,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'spotnet/batch/material.py'),
                                         'spotnet.batch.material._scenes_on_the_spot': ( '09_batch/material.html#_scenes_on_the_spot',
                                                                                         'spotnet/batch/material.py'),
+                                        'spotnet.batch.material.attach_evidence': ( '09_batch/material.html#attach_evidence',
+                                                                                    'spotnet/batch/material.py'),
                                         'spotnet.batch.material.find_masks': ( '09_batch/material.html#find_masks',
                                                                                'spotnet/batch/material.py'),
                                         'spotnet.batch.material.label_as_in_training': ( '09_batch/material.html#label_as_in_training',

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['select_sequences', 'label_method', 'used_methods', 'label_as_in_training', 'RunFrames', 'separate_boxes',
-           'run_frames', 'score_run', 'score_beside', 'trained_detectors', 'find_masks']
+           'run_frames', 'attach_evidence', 'score_run', 'score_beside', 'trained_detectors', 'find_masks']
 
 # %% ../../nbs/09_batch/11_material.ipynb #114d347a
 import re
@@ -18,6 +18,7 @@ import pandas as pd
 
 from .tables import BESIDE, METRICS, runs_table
 from ..data.detections import Detections
+from ..data.mask_files import with_evidence
 from ..data.merged import ignore_merged
 from ..data.readers import load_sequences
 from ..data.result_files import read_detections
@@ -26,7 +27,7 @@ from ..data.splits import near_training
 from ..evaluation.scores import Result, evaluate
 from ..files import DataError, check_name, read_json, write_json, write_table
 from ..masks.methods import foreground_masks
-from ..masks.writing import MANIFEST
+from ..masks.writing import MANIFEST, write_masks
 from ..scenes.render import default_scenes, render_scene
 from ..training.validation import describe_frames, hold_out
 
@@ -189,6 +190,25 @@ def run_frames(
     scored = [s[::test_step] for s in parts[1]]
     separate, merged = separate_boxes(data, root, scored)
     return RunFrames(training, scored, videos, parts[1], separate, merged)
+
+# %% ../../nbs/09_batch/11_material.ipynb #a04aafd1
+def attach_evidence(frames: RunFrames,
+                    evidence: str,  # folder of maps, or a method of `write_masks`
+                    out: Path | str) -> RunFrames:
+    """Attach maps to the training and test frames as their evidence.
+
+    Maps that are made here go to `<out>/evidence/train` and `<out>/evidence/test`. Raises the
+    errors of `write_masks` and `with_evidence`."""
+    folders = [Path(evidence)] * 2
+    if not Path(evidence).is_dir():
+        folders = [Path(out) / "evidence" / part for part in ("train", "test")]
+        for videos, folder in zip((frames.train_videos, frames.test_videos), folders):
+            for s in videos:
+                write_masks([s], folder, label_method(s, evidence), within_boxes=False)
+    chosen = {"training": frames.training, "scored": frames.scored}
+    return frames._replace(**{
+        name: [with_evidence(s, folder) for s in sequences]
+        for (name, sequences), folder in zip(chosen.items(), folders)})
 
 # %% ../../nbs/09_batch/11_material.ipynb #696e7cfc
 def _figures(protocol: str, sequences: list[Sequence], found: list[Detections],

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Recipe', 'Config', 'Variant', 'Size', 'Steps', 'Batch', 'LearningRate', 'Seed', 'SampleWorkers', 'OtherFields',
-           'Step', 'Validation', 'ValidationNames', 'HoldOut', 'Masks', 'Init', 'Processes', 'Trackers', 'Resume',
-           'Overwrite', 'Check', 'is_first_process', 'train']
+           'Step', 'Validation', 'ValidationNames', 'HoldOut', 'Masks', 'Evidence', 'Init', 'Processes', 'Trackers',
+           'Resume', 'Overwrite', 'Check', 'is_first_process', 'train']
 
 # %% ../../nbs/10_plumbing/09_cli_training.ipynb #69be164d
 import os
@@ -142,6 +142,11 @@ def _held_out(
 
 # %% ../../nbs/10_plumbing/09_cli_training.ipynb #a431deac
 Masks = Annotated[Path | None, typer.Option(help="Folder of masks.")]
+Evidence = Annotated[
+    Path | None,
+    typer.Option(help="Folder of masks that a network with --set model={evidence: ...} reads "
+                 "beside the frames."),
+]
 Init = Annotated[
     Path | None,
     typer.Option(
@@ -200,6 +205,7 @@ def train(
     root: Root,
     out: Out,
     masks: Masks = None,
+    evidence: Evidence = None,
     recipe: Recipe = None,
     config: Config = None,
     variant: Variant = None,
@@ -233,6 +239,7 @@ def train(
         "learning_rate": learning_rate, "seed": seed, "workers": workers,
     }
     settings = _settings(config, given, set_)
+    from spotnet.data.mask_files import with_evidence
     from spotnet.data.readers import load_sequences
 
     everything = load_sequences(source, root, split, name, repair)
@@ -242,6 +249,10 @@ def train(
     sequences, test = _train_and_test(everything, frames, validation, step, validation_name)
     if hold_out is not None:
         sequences, test = _held_out(sequences, hold_out)
+    if evidence is not None:
+        sequences, test = (
+            part and [with_evidence(s, evidence) for s in part] for part in (sequences, test)
+        )
     if check:
         stops = _check(settings.samples(sequences, masks), test, out)
         raise typer.Exit(1 if stops else 0)
