@@ -5,11 +5,10 @@ from .timeline import Timeline
 from .looks import Look
 from .figures import figure_strip
 from .views import View
-from ..data.mask_files import MaskFolder
 from .explorer import Explorer
 from .external import export_fiftyone, export_rerun
 
 __all__ = [
-    "Explorer", "Gate", "Look", "Maps", "MaskFolder", "Timeline", "View", "changes",
+    "Explorer", "Gate", "Look", "Maps", "Timeline", "View", "changes",
     "export_fiftyone", "export_rerun", "figure_strip", "overlay", "write_video",
 ]
