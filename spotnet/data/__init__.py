@@ -11,6 +11,7 @@ from .result_files import FORMATS, read_detections, write_detections
 from .mask_files import MaskFolder, with_evidence
 from .merged import find_merged, ignore_merged
 from .published import published_table
+from .stops import standing, stops
 from .splits import near_training, recordings, split_frames
 
 __all__ = [
@@ -18,5 +19,5 @@ __all__ = [
     "Objects", "READERS", "Sequence", "VideoFrames", "box_iou", "box_mask", "boxes_from_labels",
     "check_sequences", "clip_boxes", "find_merged", "ignore_merged", "load_sequences",
     "near_training", "published_table", "read_detections", "read_image", "recordings",
-    "sequence_names", "split_frames", "with_evidence", "write_detections",
+    "sequence_names", "split_frames", "standing", "stops", "with_evidence", "write_detections",
 ]
