@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from spotnet.cli.application import (
-    FrameRange, InputSize, Json, Names, Out, Repair, Root, Source, app, cut_frames,
+    FrameRange, InputSize, Json, Names, Out, Quiet, Repair, Root, Source, app, cut_frames,
     input_size as parsed_size, read_assignments,
 )
 
@@ -75,6 +75,7 @@ def annotate(
     repair: Repair = False,
     set_: RuleOptions = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Annotate vehicles in video: COCO and MOTChallenge files, and pictures to check.
     Doubtful places become ignored regions. An existing annotation is not used."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .application import Gpus, Json, Ray, Workers, app, read_assignments
+from .application import Gpus, Json, Quiet, Ray, Workers, app, read_assignments
 
 if TYPE_CHECKING:  # the batch part imports pandas' plots, which --help does not need
     from spotnet.batch.grids import Grid
@@ -95,6 +95,10 @@ Show the runs without starting them: the same with --dry-run. Only failed runs: 
 On a Ray cluster: --ray auto. As SLURM arrays: --print-sbatch > submit.sh"""
 
 
+def _say_nothing(line: str) -> None:
+    "Take the place of `typer.echo` under --quiet."
+
+
 def _with_limits(grid: "Grid", timeout: float | None, retries: int | None) -> "Grid":
     "Return the grid with other limits for every run; None keeps a limit."
     changes = {}
@@ -122,6 +126,7 @@ def run(
     dry_run: DryRun = False,
     print_sbatch: PrintSbatch = False,
     collect: Collect = True,
+    quiet: Quiet = False,
 ) -> None:
     """Run a grid of notebooks and skip finished runs.
     Writes tables, plots and report.html at the end."""
@@ -151,7 +156,7 @@ def run(
         with _live_table() as show:
             states = run_grid(
                 checked, out, workers, gpus_per_run, ray, only, collect,
-                echo=typer.echo, view=show,
+                echo=_say_nothing if quiet else typer.echo, view=None if quiet else show,
             )
     except KeyboardInterrupt:
         typer.echo("stopped; run the same command again to resume", err=True)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from spotnet.cli.application import (
-    FrameRange, Json, Names, Out, Ray, Repair, Root, Source, Split, Workers, app, cut_frames,
+    FrameRange, Json, Names, Out, Quiet, Ray, Repair, Root, Source, Split, Workers, app, cut_frames,
     hint, read_assignments,
 )
 
@@ -33,6 +33,7 @@ def scenes(
         typer.Option(min=1, help="Render this many varied scenes instead."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of varied scenes.")] = 0,
+    quiet: Quiet = False,
 ) -> None:
     "Render the embedded data set: twelve traffic cameras with exact masks."
     from spotnet.scenes.render import default_scenes, render_scenes
@@ -75,6 +76,7 @@ def masks(
     within_boxes: WithinBoxes = True,
     set_: MethodOptions = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write foreground masks from video and boxes, one PNG per frame.
     Without annotation, use --no-within-boxes."""

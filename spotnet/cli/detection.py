@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spotnet.cli.application import (
-    Gpus, InputSize, Json, Names, Out, Ray, Repair, Split, Workers, app, input_size as parsed_size,
+    Gpus, InputSize, Json, Names, Out, Quiet, Ray, Repair, Split, Workers, app,
+    input_size as parsed_size,
 )
 
 if TYPE_CHECKING:  # commands import what they need when called; --help needs none of it
@@ -166,6 +167,7 @@ def detect(
     evidence: Evidence = None,
     masks: WithMasks = False,
     video: WithVideo = False,
+    quiet: Quiet = False,
 ) -> None:
     """Detect vehicles in videos or images.
     Without a checkpoint, use the detector that comes with the package."""
@@ -349,6 +351,7 @@ def evaluate(
     audit: AuditFile = None,
     strict: Strict = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score result files by a benchmark's own rules.
     The sequences scored are those with a result file."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spotnet.cli.application import (
-    FrameRange, Names, Out, Repair, Root, Source, Split, app, cut_frames, hint,
+    FrameRange, Names, Out, Quiet, Repair, Root, Source, Split, app, cut_frames, hint,
     read_assignments,
 )
 
@@ -230,6 +230,7 @@ def train(
     resume: Resume = False,
     overwrite: Overwrite = False,
     check: Check = False,
+    quiet: Quiet = False,
 ) -> None:
     "Train a network on annotated video."
     from spotnet.training.loop import train as run
@@ -259,6 +260,7 @@ def train(
     result = run(
         settings, sequences, out, masks, test, resume, init,
         processes=processes, trackers=tracker or (), overwrite=overwrite,
+        progress=False if quiet else None,
     )
     if is_first_process():
         history = result.history
