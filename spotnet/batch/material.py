@@ -324,7 +324,7 @@ def trained_detectors(experiment: Path | str) -> dict[str, Path]:
     The name includes the seed if there are several. ValueError if no run has finished."""
     table = runs_table(experiment)
     checkpoints = {run: Path(experiment) / run / "checkpoint" for run in table.run}
-    is_trained = [checkpoints[run].is_dir() for run in table.run]
+    is_trained = table.run.map(lambda run: checkpoints[run].is_dir())
     table = table[(table.state == "done") & is_trained]
     if table.empty:
         raise ValueError(f"{experiment}: no finished training run; "
