@@ -50,7 +50,7 @@ def scenes(
 # %% ../../nbs/10_plumbing/08_cli_data.ipynb #afb1d65f
 Method = Annotated[
     str,
-    typer.Option(help="median, flow, knn, boxes, labels, import, ...; add +grabcut or +tracks."),
+    typer.Option(help="median, flow, knn, labels, import, ...; add +grabcut, +network, +tracks."),
 ]
 WithinBoxes = Annotated[bool, typer.Option(help="Limit each mask to the annotated boxes.")]
 MethodOptions = Annotated[

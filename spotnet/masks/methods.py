@@ -22,7 +22,7 @@ from ..data.sequences import Objects, Sequence, box_mask
 from ..files import DataError
 from .fixed_camera import FixedCamera
 from .moving_camera import MovingCamera
-from .refine import grabcut, tracks
+from .refine import grabcut, network, tracks
 
 # %% ../../nbs/03_masks/08_methods.ipynb #1fb37df6
 # prior log-odds of a vehicle
@@ -317,7 +317,7 @@ METHODS = {
     "labels": _labels,
     "import": _import,
 }
-REFINEMENTS = {"grabcut": grabcut, "tracks": tracks}
+REFINEMENTS = {"grabcut": grabcut, "network": network, "tracks": tracks}
 _FROM_FILES = {"import", "labels"}  # need masks or label images, which plain video lacks
 _SELF_CUT = {"farneback"}  # cuts with boxes inside its recipe; a second cut would change the recipe
 

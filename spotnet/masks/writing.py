@@ -94,6 +94,11 @@ class MaskJob:
             names = self.sequence.frames.names
             masks = [file_identity(self.source / f"{name}.png") for name in names]
             facts["imported"] = hashlib.sha256("\n".join(masks).encode()).hexdigest()[:16]
+        if "network" in self.method.split("+"):
+            from spotnet.network.weights import checkpoint_file  # torch takes seconds to import
+
+            checkpoint = self.options.get("checkpoint", "vehicles")
+            facts["network"] = file_identity(checkpoint_file(checkpoint))
         return json.loads(json.dumps(facts))
 
     def wanted(self) -> list[bool]:

@@ -325,6 +325,19 @@ class Detector:
             results.append(rows[has_area & (rows[:, 4] > 0)])
         return results
 
+    def foreground_chances(self, images: list[np.ndarray],
+                           evidence: list[np.ndarray | None] | None = None,  # as in a call
+                           ) -> list[np.ndarray]:
+        """Predict the probability of foreground, float32 (H, W), in RGB images of one size.
+
+        Raises ValueError for a network without a foreground head."""
+        prediction, geometry = self.predict(images, evidence=evidence)
+        if prediction.foreground is None:
+            raise ValueError("this network has no foreground head; "
+                             "use a variant that has one, such as multitask")
+        chances = prediction.foreground[:, 0].float().sigmoid().cpu().numpy()
+        return [geometry.unwarp(chance, images[0].shape[:2]) for chance in chances]
+
     def foreground(self, images: list[np.ndarray],
                    # a probability, or "otsu", which chooses one for each image
                    threshold: float | Literal["otsu"] = "otsu",
@@ -334,13 +347,8 @@ class Detector:
 
         Probabilities are warped back to the image before thresholding, so padding does not count.
         Raises ValueError for a network without a foreground head."""
-        prediction, geometry = self.predict(images, evidence=evidence)
-        if prediction.foreground is None:
-            raise ValueError("this network has no foreground head; "
-                             "use a variant that has one, such as multitask")
-        chances = prediction.foreground[:, 0].float().sigmoid().cpu().numpy()
-        shape = images[0].shape[:2]
-        return [_thresholded(geometry.unwarp(chance, shape), threshold) for chance in chances]
+        chances = self.foreground_chances(images, evidence)
+        return [_thresholded(chance, threshold) for chance in chances]
 
     def detect(self, sequence: Sequence,
                # called with the frames, for a progress bar
