@@ -2570,6 +2570,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'spotnet/training/trainer.py'),
                                           'spotnet.training.trainer.Learner._fade_in': ( '05_training/trainer.html#learner._fade_in',
                                                                                          'spotnet/training/trainer.py'),
+                                          'spotnet.training.trainer.Learner._return_to_initial': ( '05_training/trainer.html#learner._return_to_initial',
+                                                                                                   'spotnet/training/trainer.py'),
                                           'spotnet.training.trainer.Learner._update': ( '05_training/trainer.html#learner._update',
                                                                                         'spotnet/training/trainer.py'),
                                           'spotnet.training.trainer.Learner.learning_rate': ( '05_training/trainer.html#learner.learning_rate',

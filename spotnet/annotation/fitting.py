@@ -102,17 +102,22 @@ def mask_evidence(
 
 # %% ../../nbs/08_annotation/03_fitting.ipynb #b8382d07
 _FARTHEST = 0.2  # maximum shift, as a share of the box's side
+_VAGUE = 24.0  # pixels: length of a side at which masks have half their weight
 
 
 def fit_track(
     track: Track,
     sides: np.ndarray,  # (N, 4), as in `Evidence`
     reach: int = 8,  # frames to either side whose masks count
-    weight: float = 0.5,  # of the masks; 1: the masks replace the detector's sides
+    weight: float = 0.5,  # of the masks on large vehicles; 1: they replace the detector's sides
 ) -> Track:
-    "Return the track with its boxes fitted to the masks."
+    """Return the track with its boxes fitted to the masks.
+
+    A mask errs by some pixels whatever the vehicle's size, so that it counts less on small ones:
+    the weight is multiplied by L^2 / (L^2 + 24^2) for a side of L pixels."""
     boxes = track.boxes.astype(np.float64)
     lengths = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    weights = weight * lengths**2 / (lengths**2 + _VAGUE**2)
     for k in range(4):
         known = np.flatnonzero(~np.isnan(sides[:, k]))
         if len(known) < 3:
@@ -123,5 +128,5 @@ def fit_track(
             if len(near) < 3:
                 near = known[np.argsort(np.abs(known - i), kind="stable")[:3]]
             shift = np.clip(np.median(sides[near, k]), -_FARTHEST, _FARTHEST) * lengths[i, k]
-            boxes[i, k] += weight * shift * (1 if k >= 2 else -1)
+            boxes[i, k] += weights[i, k] * shift * (1 if k >= 2 else -1)
     return Track(track.first, boxes.astype(np.float32), track.scores, track.label)

@@ -62,9 +62,14 @@ def _first_network(
     model = config.network()
     if init is not None:
         fresh = transfer(read_weights(init)[1], model, init)
+        names = ", ".join(fresh)
+        if fresh and config.keep_initial:
+            raise ValueError(f"keep_initial needs all weights, but {init} does not hold {names}; "
+                             "set keep_initial=0, or train the variant and size of that network")
         if fresh:
-            names = ", ".join(fresh)
             accelerator.print(f"{init} does not hold, so they start at random: {names}")
+    elif config.keep_initial:
+        raise ValueError("keep_initial needs init, the weights that it keeps a share of")
     return model
 
 

@@ -108,6 +108,13 @@ def _check_config(config: "TrainConfig") -> None:
     if not config.learning_rate > 0 or not 0 <= config.ema < 1:
         given = f"{config.learning_rate} and {config.ema}"
         raise ValueError(f"expected learning_rate > 0 and 0 <= ema < 1, got {given}")
+    if not 0 <= config.keep_initial < 1:
+        raise ValueError(f"keep_initial is {config.keep_initial}; expected at least 0 and below 1")
+    if config.keep_initial and config.validate_every:
+        raise ValueError(
+            "keep_initial takes effect in the last step, so that earlier validations would score "
+            "other weights; set validate_every=0"
+        )
     if not 0 < config.iou <= 1:
         raise ValueError(f"iou is {config.iou}; expected an overlap above 0 and at most 1")
     if config.protocol == "coco" and config.iou != TrainConfig.iou:
@@ -169,6 +176,8 @@ class TrainConfig:
     milestones: tuple[float, ...] = (0.64, 0.86)  # shares of `steps`; reference: 90 and 120 of 140
     clip: float = 10.0  # largest norm of the gradient; 0: no clipping
     ema: float = 0.0  # decay per step of a running mean of the weights, which is kept; 0: none
+    # share of the initial weights in those that the last step keeps; needs `init`
+    keep_initial: float = 0.0
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"  # see `choose_precision`
     compile: bool = False  # torch.compile: minutes at the start; for long runs on a GPU
     # losses and samples

@@ -176,6 +176,9 @@ class Learner:
         self.plain = model.to(accelerator.device, memory_format=torch.channels_last)
         self.mean = running_mean(self.plain, config.ema) if config.ema else None
         self.kept = self.plain if self.mean is None else self.mean.module  # tested, saved, returned
+        self.initial = None  # weights before the first step, if they count at the end
+        if config.keep_initial:
+            self.initial = {n: v.clone() for n, v in self.plain.state_dict().items()}
         self.optimiser = make_optimiser(model, config)
         self.criterion = config.criterion()
 
@@ -187,6 +190,7 @@ class Learner:
             if self.mean is not None:
                 self.kept.load_state_dict(saved.weights)
                 self.mean.n_averaged.fill_(saved.state["step"])
+            self.initial = saved.training.get("initial")
         if self.config.compile:
             self.plain.compile()
         self.model, self.optimiser = self.accelerator.prepare(self.plain, self.optimiser)
@@ -205,6 +209,8 @@ class Learner:
             training["scaler"] = self.accelerator.scaler.state_dict()
         if self.mean is not None:
             training["weights"] = self.plain.state_dict()
+        if self.initial is not None:
+            training["initial"] = self.initial
         return training
 
     @property
@@ -280,7 +286,16 @@ class Learner:
         self.optimiser.step()
         if self.mean is not None:
             self.mean.update_parameters(self.plain)
+        if self.initial is not None and step + 1 == self.config.steps:
+            self._return_to_initial()
         return float(norm)
+
+    @torch.no_grad()
+    def _return_to_initial(self) -> None:
+        "Give the initial weights their share in the kept ones. Wortsman et al., arXiv 2109.01903."
+        for name, value in self.kept.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(self.initial[name].to(value), self.config.keep_initial)
 
 # %% ../../nbs/05_training/12_trainer.ipynb #76f74b9d
 class Trainer:
