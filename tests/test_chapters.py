@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from nbdev.test import nbdev_test
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted((ROOT / "nbs" / "experiments").glob("*.ipynb"))
@@ -32,19 +34,35 @@ def test_export_leaves_no_difference(tmp_path):
     assert {p.relative_to(copy) for p in (copy / "spotnet").rglob("*.py")} == modules
 
 
+def execute(path, log):
+    "Run the cells of a notebook in this process, a new one; its output goes to the file `log`."
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
+    os.environ["TQDM_DISABLE"] = "1"
+    os.chdir(ROOT)
+    nbdev_test(str(path), n_workers=0)
+
+
+@pytest.fixture(scope="session")
+def fresh_process():
+    "Start processes that have imported what every chapter imports, where the system can fork."
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        heavy = ["torch", "pandas", "matplotlib.pyplot", "cv2", "accelerate", __name__]
+        context.set_forkserver_preload(heavy)
+    return context.Process
+
+
 @pytest.mark.parametrize("path", EXPERIMENTS + CHAPTERS, ids=lambda p: p.stem)
-def test_every_cell_passes(path):
+def test_every_cell_passes(path, fresh_process, tmp_path):
     if path.stem == "peers" and not (ROOT / ".cache" / "peers" / "complete").exists():
         pytest.skip("no environment of the peers, which takes a gigabyte: make peers")
-    environment = {**os.environ, "TQDM_DISABLE": "1"}
-    run = subprocess.run(
-        [BIN / "nbdev-test", path, "--n-workers", "0"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
+    log = tmp_path / "log.txt"
+    process = fresh_process(target=execute, args=(path, log))
+    process.start()
+    process.join()
+    assert process.exitcode == 0, log.read_text()[-4000:]
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS + CHAPTERS, ids=lambda p: p.stem)
