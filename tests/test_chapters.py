@@ -38,6 +38,7 @@ def execute(path, log):
     "Run the cells of a notebook in this process, a new one; its output goes to the file `log`."
     for stream in (sys.stdout, sys.stderr):
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
+    multiprocessing.set_start_method(None, force=True)  # as in any process: the system's own
     os.environ["TQDM_DISABLE"] = "1"
     os.chdir(ROOT)
     nbdev_test(str(path), n_workers=0)
