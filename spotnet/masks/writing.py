@@ -74,7 +74,7 @@ class MaskJob:
 
     @cached_property  # it reads the files of all frames
     def manifest(self) -> dict[str, Any]:
-        "All facts that the masks depend on."
+        "All facts that the masks depend on. DataError without the network that they need."
         versions = {
             "spotnet": __version__,
             "opencv": cv2.__version__,
@@ -97,8 +97,11 @@ class MaskJob:
         if "network" in self.method.split("+"):
             from spotnet.network.weights import checkpoint_file  # torch takes seconds to import
 
-            checkpoint = self.options.get("checkpoint", "vehicles")
-            facts["network"] = file_identity(checkpoint_file(checkpoint))
+            checkpoint = checkpoint_file(self.options.get("checkpoint", "vehicles"))
+            if not checkpoint.is_file():  # told before masks of another manifest are removed
+                raise DataError(checkpoint, "no such file", "a detector with a foreground map",
+                                "Correct the option checkpoint, or leave it out.")
+            facts["network"] = file_identity(checkpoint)
         return json.loads(json.dumps(facts))
 
     def wanted(self) -> list[bool]:
