@@ -288,6 +288,7 @@ class Learner:
             self.mean.update_parameters(self.plain)
         if self.initial is not None and step + 1 == self.config.steps:
             self._return_to_initial()
+            self._fade_in(step)  # the gate's share of its effect is no weight
         return float(norm)
 
     @torch.no_grad()
